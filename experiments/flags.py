@@ -1,0 +1,106 @@
+"""Command line flags: one per field of the configuration, and one clear line for a wrong one.
+
+Every program has its own `absl.flags.FlagValues` instead of absl's global one, so that programs can
+be imported together and called from tests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+from logging import WARNING
+from typing import Any
+
+from absl import flags, logging
+
+import gan3d
+from gan3d.config import PRESETS, Config, field_types, preset
+
+EXIT_USAGE = 2
+
+
+class HelpRequested(Exception):
+    """--help was given; the message is the help text."""
+
+
+def define_config_flags(flag_values: flags.FlagValues) -> None:
+    """Defines --preset and one flag per field of `Config`; without a value the preset decides."""
+    flags.DEFINE_enum("preset", "demo", list(PRESETS), "named preset", flag_values=flag_values)
+    types = field_types()
+    for field in dataclasses.fields(Config):
+        if field.name != "preset":
+            text = f"{field.metadata['help']} (demo: {field.default})"
+            _define(field.name, types[field.name], text, field.metadata, flag_values)
+
+
+def config_from_flags(flag_values: flags.FlagValues) -> Config:
+    """The preset, with the fields whose flag was given replaced."""
+    names = [name for name in field_types() if name != "preset"]
+    given = {name: flag_values[name].value for name in names if flag_values[name].present}
+    return preset(flag_values.preset, **given)
+
+
+def parse(flag_values: flags.FlagValues, argv: Sequence[str], description: str) -> None:
+    """Parses the command line.
+
+    Raises:
+      flags.Error: an unknown flag, a wrong value, or an argument that is no flag.
+      HelpRequested: --help is among the arguments.
+    """
+    if any(argument in ("-h", "-help", "--help", "--helpfull") for argument in argv[1:]):
+        raise HelpRequested(f"{description.strip()}\n\n{_help_text(flag_values)}")
+    rest = flag_values(list(argv))[1:]
+    if rest:
+        raise flags.Error(f"unexpected argument {rest[0]!r}; flags look like --name=value")
+
+
+def run(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    """Calls `main`; a mistake in the command line becomes one line on stderr and exit code 2.
+
+    Only `UsageError` and absl's flag errors count as that: any other exception keeps its stack
+    trace.
+    """
+    _quiet_logging()
+    try:
+        return main(argv)
+    except HelpRequested as help_text:
+        print(help_text)
+        return 0
+    except (flags.Error, UsageError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+class UsageError(Exception):
+    """Something the person at the command line has to change; the message says what."""
+
+
+def _quiet_logging() -> None:
+    """Shows this package's progress, and of all others only warnings."""
+    package = os.path.dirname(gan3d.__file__) + os.sep
+    logging.set_verbosity(logging.INFO)
+    logging.use_absl_handler()
+    logging.get_absl_handler().addFilter(
+        lambda record: record.levelno >= WARNING or record.pathname.startswith(package)
+    )
+
+
+def _help_text(flag_values: flags.FlagValues) -> str:
+    names = [name for name in flag_values if name not in ("flagfile", "undefok")]
+    width = max(len(name) for name in names)
+    return "\n".join(f"  --{name:<{width}}  {flag_values[name].help}" for name in names)
+
+
+def _define(name: str, kind: type, text: str, metadata: Any, flag_values: flags.FlagValues) -> None:
+    if kind is bool:
+        flags.DEFINE_boolean(name, None, text, flag_values=flag_values)
+    elif kind is int:
+        flags.DEFINE_integer(name, None, text, flag_values=flag_values)
+    elif kind is float:
+        flags.DEFINE_float(name, None, text, flag_values=flag_values)
+    elif metadata["choices"]:
+        flags.DEFINE_enum(name, None, list(metadata["choices"]), text, flag_values=flag_values)
+    else:
+        flags.DEFINE_string(name, None, text, flag_values=flag_values)

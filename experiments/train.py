@@ -1,0 +1,65 @@
+"""Trains a generator of textured 3D meshes; stopped at any point, the same command continues.
+
+Without flags this is the demo: procedural heads, 32x32, on a CPU.
+
+  python -m experiments.train
+  python -m experiments.train --preset=faces64 --data=folder:photographs
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from experiments import flags as experiment_flags
+from experiments.flags import UsageError
+from gan3d.config import Config, validate
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    flag_values = flags.FlagValues()
+    flags.DEFINE_string("run", None, "run directory; default runs/PRESET", flag_values=flag_values)
+    experiment_flags.define_config_flags(flag_values)
+    experiment_flags.parse(flag_values, argv, __doc__)
+    config = experiment_flags.config_from_flags(flag_values)
+    return train(config, flag_values.run or f"runs/{config.preset}")
+
+
+def train(config: Config, run_dir: str) -> int:
+    """Trains in `run_dir`; returns the exit code."""
+    import jax  # slow imports, after the flags are known to be right
+
+    from gan3d.training import checkpoint, directory, interruption, loop
+
+    try:
+        devices = jax.local_devices()
+        validate(config, len(devices))
+        directory.check_run_directory(run_dir, config)
+        source = loop.open_training_source(config)
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+    print(_announcement(config, run_dir, len(source), devices), flush=True)
+    try:
+        loop.train(config, run_dir, source)
+    except (checkpoint.CheckpointError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except interruption.Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return 128 + stop.signal_number
+    return 0
+
+
+def _announcement(config: Config, run_dir: str, num_images: int, devices: Sequence) -> str:
+    return (
+        f"training preset {config.preset}: {config.data} ({num_images:,} images) at "
+        f"{config.resolution}x{config.resolution}, {config.images:,} images in batches of "
+        f"{config.batch}, on {len(devices)} x {devices[0].device_kind}, in {run_dir}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(experiment_flags.run(main, sys.argv))

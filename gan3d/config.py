@@ -1,0 +1,238 @@
+"""The configuration of one training run: a flat, typed, frozen dataclass, and named presets.
+
+Every field carries its help text and its range, so that command line flags and their errors are
+generated from here and can never disagree with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+_RESOLUTIONS = (32, 64, 128, 256)
+_COUNT = 2**31 - 1  # the images clock is an int32
+
+
+def _field(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: Sequence[Any] | None = None,
+    may_change: bool = False,
+) -> Any:
+    """A dataclass field with help, range, and whether it may change when a run is resumed."""
+    metadata = dict(
+        help=help, minimum=minimum, maximum=maximum, choices=choices, may_change=may_change
+    )
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One run. The defaults are those of the demo: procedural heads, 32x32, on a CPU."""
+
+    preset: str = _field("demo", "named preset this configuration started from", may_change=True)
+
+    data: str = _field("heads", "training images: 'heads' (procedural) or 'folder:PATH'")
+    num_heads: int = _field(
+        16384, "number of different procedural heads", minimum=1, maximum=_COUNT
+    )
+    mirror: bool = _field(False, "mirror half of the training images at random")
+    resolution: int = _field(32, "height and width of the images, in pixels", choices=_RESOLUTIONS)
+    seed: int = _field(
+        0, "seed of initial parameters, data order and latents", minimum=0, maximum=_COUNT
+    )
+    images: int = _field(
+        64000, "length of the training, in images seen", minimum=1, maximum=_COUNT, may_change=True
+    )
+    batch: int = _field(32, "images per step, over all devices", minimum=1, maximum=65536)
+
+    yaw_degrees: float = _field(
+        90.0, "viewpoint prior: yaw uniform in +-this", minimum=0, maximum=180
+    )
+    pitch_degrees: float = _field(
+        15.0, "viewpoint prior: pitch uniform in +-this", minimum=0, maximum=89
+    )
+    fov_degrees: float = _field(20.0, "vertical field of view", minimum=1, maximum=120)
+    margin_pixels: float = _field(
+        1.0, "width of the soft object boundary; 0 = crisp renderer", minimum=0, maximum=16
+    )
+
+    chart: str = _field(
+        "octahedral", "UV chart of the surface map", choices=("octahedral", "azimuthal")
+    )
+    surface_size: int = _field(
+        32,
+        "surface map height and width; the mesh has (size + 1)^2 vertices",
+        minimum=4,
+        maximum=512,
+    )
+    texture_size: int = _field(32, "texture height and width", minimum=4, maximum=2048)
+    background_size: int = _field(16, "background map height and width", minimum=4, maximum=1024)
+
+    latent_size: int = _field(64, "size of the object's latent z", minimum=1, maximum=4096)
+    background_latent_size: int = _field(
+        16, "size of the background's latent", minimum=1, maximum=4096
+    )
+    mapping_layers: int = _field(2, "layers of the mapping network", minimum=0, maximum=16)
+    generator_width: int = _field(64, "base channels of the generator", minimum=4, maximum=4096)
+    discriminator_width: int = _field(
+        64, "base channels of the discriminator", minimum=4, maximum=4096
+    )
+
+    loss: str = _field(
+        "relativistic", "adversarial loss", choices=("relativistic", "nonsaturating")
+    )
+    r1_gamma: float = _field(1.0, "weight of the R1 penalty (real images); 0 = off", minimum=0)
+    r2_gamma: float = _field(1.0, "weight of the R2 penalty (rendered images); 0 = off", minimum=0)
+    penalty_interval: int = _field(4, "steps between gradient penalties; 1 = every step", minimum=1)
+
+    start_radius: float = _field(
+        0.6, "radius of the start shape, a sphere; 1 just fits the picture", minimum=0.05, maximum=2
+    )
+    size_weight: float = _field(10.0, "weight of the size constraint; 0 = off", minimum=0)
+    size_min: float = _field(
+        0.55, "least mean radius, in units of the ball that just fits", minimum=0, maximum=2
+    )
+    size_max: float = _field(0.85, "greatest mean radius, same unit", minimum=0, maximum=2)
+    laplacian_weight: float = _field(1.0, "weight of the Laplacian smoothness; 0 = off", minimum=0)
+    crease_weight: float = _field(1.0, "weight of the crease penalty; 0 = off", minimum=0)
+
+    generator_learning_rate: float = _field(2e-3, "Adam step of the generator", minimum=0)
+    discriminator_learning_rate: float = _field(2e-3, "Adam step of the discriminator", minimum=0)
+    adam_beta2: float = _field(0.99, "Adam second-moment decay", minimum=0, maximum=0.99999)
+    ema_halflife_images: int = _field(
+        5000, "half-life of the averaged generator, in images", minimum=1
+    )
+
+    log_interval_images: int = _field(
+        640, "images between progress lines", minimum=1, may_change=True
+    )
+    sheet_interval_images: int = _field(
+        6400, "images between sample sheets", minimum=1, may_change=True
+    )
+    checkpoint_interval_images: int = _field(
+        6400, "images between checkpoints", minimum=1, may_change=True
+    )
+
+
+PRESETS: dict[str, Config] = {
+    "demo": Config(),
+    "faces64": Config(
+        preset="faces64",
+        data="folder:",
+        resolution=64,
+        mirror=True,
+        yaw_degrees=45.0,
+        pitch_degrees=15.0,
+        images=1_000_000,
+        surface_size=32,
+        texture_size=64,
+        background_size=32,
+        log_interval_images=640,
+        sheet_interval_images=12_800,
+        checkpoint_interval_images=12_800,
+    ),
+}
+
+
+def preset(name: str, **overrides: Any) -> Config:
+    """The named preset, with some fields replaced.
+
+    Raises:
+      ValueError: there is no such preset, or no such field.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    _reject_unknown(overrides)
+    return dataclasses.replace(PRESETS[name], **overrides)
+
+
+def field_types() -> dict[str, type]:
+    """Type of every field, in order."""
+    hints = typing.get_type_hints(Config)
+    return {field.name: hints[field.name] for field in dataclasses.fields(Config)}
+
+
+def validate(config: Config, num_devices: int = 1) -> None:
+    """Checks everything that can be known before the data is opened.
+
+    Raises:
+      ValueError: names the field, the rule and the value.
+    """
+    for field in dataclasses.fields(config):
+        _validate_field(field, getattr(config, field.name))
+    if config.batch % num_devices:
+        raise ValueError(
+            f"batch must be divisible by the number of devices, {num_devices}, got {config.batch}"
+        )
+    if config.size_min > config.size_max:
+        raise ValueError(
+            f"size_min must be at most size_max, got {config.size_min} > {config.size_max}"
+        )
+    if config.data == "folder:":
+        raise ValueError("data must name a folder, as in folder:PATH, got 'folder:'")
+
+
+def to_json(config: Config) -> str:
+    """Text for config.json; `from_json` reads it back."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """Reads what `to_json` wrote; fields it lacks take their default.
+
+    Raises:
+      ValueError: the text is no JSON object of known fields of the right types.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the configuration must be JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"the configuration must be a JSON object, got {type(values).__name__}")
+    _reject_unknown(values)
+    types = field_types()
+    for name, value in values.items():
+        if types[name] is float and type(value) is int:
+            values[name] = float(value)
+        elif type(value) is not types[name]:
+            raise ValueError(f"{name} must be of type {types[name].__name__}, got {value!r}")
+    return Config(**values)
+
+
+def differences(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
+    """(field, old value, new value) wherever a change makes it another run.
+
+    The length of the run and the intervals may change when a run is resumed, so they are left out.
+    """
+    names = [f.name for f in dataclasses.fields(Config) if not f.metadata["may_change"]]
+    pairs = [(name, getattr(old, name), getattr(new, name)) for name in names]
+    return [pair for pair in pairs if pair[1] != pair[2]]
+
+
+def _validate_field(field: dataclasses.Field, value: Any) -> None:
+    minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
+    choices = field.metadata["choices"]
+    if choices is not None and value not in choices:
+        raise ValueError(
+            f"{field.name} must be one of {', '.join(map(str, choices))}, got {value!r}"
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{field.name} must be finite, got {value}")
+    if minimum is not None and value < minimum:
+        raise ValueError(f"{field.name} must be at least {minimum}, got {value}")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"{field.name} must be at most {maximum}, got {value}")
+
+
+def _reject_unknown(values: dict[str, Any]) -> None:
+    unknown = sorted(set(values) - set(field_types()))
+    if unknown:
+        raise ValueError(f"unknown configuration fields: {', '.join(unknown)}")

@@ -1,0 +1,74 @@
+"""Where training images come from: the protocol of a source, and how one is opened by name.
+
+Shape letters: N number of images asked for, R resolution.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Protocol
+
+from gan3d.data.folder import FolderSource
+from gan3d.data.heads import HeadsSource
+from gan3d.scene import ViewPrior
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import UInt8
+
+
+class ImageSource(Protocol):
+    """A finite, ordered set of square images, all of one resolution.
+
+    A source may also have `batch(indices int [N]) -> uint8 [N, R, R, 3]`, when it is faster at many
+    images at once.
+
+    Attributes:
+        name: what it was opened from, for the log.
+    """
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "R R 3"]: ...
+
+
+def open_source(
+    spec: str,
+    resolution: int,
+    *,
+    seed: int = 0,
+    yaw_degrees: float = 90.0,
+    pitch_degrees: float = 15.0,
+    fov_degrees: float = 20.0,
+    num_heads: int = 16384,
+) -> ImageSource:
+    """Opens a source of training images.
+
+    Args:
+        spec: "heads", the procedural heads, or "folder:PATH", the images in and below a folder.
+        resolution: height and width of the images, in pixels.
+        seed: which family of heads; heads only, as all that follow.
+        yaw_degrees: viewpoints have yaw uniform in +-this.
+        pitch_degrees: viewpoints have pitch uniform in +-this.
+        fov_degrees: vertical field of view.
+        num_heads: number of heads.
+
+    Returns:
+        The source.
+
+    Raises:
+        ValueError: `spec` is of neither form, or there is no such folder, or no usable image in it.
+    """
+    if spec == "heads":
+        prior = ViewPrior(
+            yaw_range=math.radians(yaw_degrees), pitch_range=math.radians(pitch_degrees)
+        )
+        return HeadsSource(
+            resolution, seed=seed, num_heads=num_heads, prior=prior, fov_degrees=fov_degrees
+        )
+    kind, _, path = spec.partition(":")
+    if kind == "folder":
+        return FolderSource(path, resolution)
+    raise ValueError(f"data must be 'heads' or 'folder:PATH', got {spec!r}")

@@ -1,0 +1,39 @@
+"""The discriminator D: sees images only, never poses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import flax.linen as nn
+
+from gan3d.models.layers import Conv, Dense, activate, channels, downsample
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+
+class Discriminator(nn.Module):
+    """Residual network without normalisation (as R3GAN: Huang et al. 2024), down to 4 x 4.
+
+    Attributes:
+      width: half the largest number of feature channels.
+    """
+
+    width: int
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "H W 3"]) -> Float[Array, ""]:
+        size = image.shape[0]
+        x = Conv(channels(self.width, size), 1)(image)
+        while size > 4:
+            size //= 2
+            x = self._block(x, channels(self.width, size))
+        x = activate(Conv(x.shape[-1])(x)).reshape(-1)
+        x = activate(Dense(2 * self.width)(x))
+        return Dense(1)(x)[0]
+
+    def _block(self, x, features):
+        """Halves the size; the second convolution runs on the small map to save work."""
+        residual = Conv(x.shape[-1])(activate(x))
+        residual = Conv(features)(activate(downsample(residual)))
+        return (Conv(features, 1)(downsample(x)) + residual) * 0.5**0.5

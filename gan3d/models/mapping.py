@@ -1,0 +1,34 @@
+"""From the latent z to the style w."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan3d.models.layers import Dense, activate
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+
+class MappingNetwork(nn.Module):
+    """Fully connected network on the normalised latent.
+
+    Attributes:
+      features: size of every layer and of w.
+      num_layers: 0 returns the normalised latent.
+    """
+
+    features: int
+    num_layers: int
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "Z"]) -> Float[Array, "W"]:
+        w = z * jax.lax.rsqrt(jnp.mean(z**2) + 1e-8)
+        for _ in range(self.num_layers):
+            # The slow rate keeps w's distribution stable under the large style gradients.
+            w = activate(Dense(self.features, rate=0.01)(w))
+        return w

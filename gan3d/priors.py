@@ -1,0 +1,72 @@
+"""Priors on the shape, against what images alone leave open.
+
+The paper names a size constraint and a pyramid but not their formulas: what stands here is ours.
+All terms are for one mesh and are zero, or near it, for a round head-sized shape.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan3d.render import Topology, face_normals
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+
+def size_term(
+    vertices: Float[Array, "V 3"], low: float, high: float
+) -> Float[Array, ""]:
+    """Hinges on the mean radius, and on the distance of the centre from the origin.
+
+    max(0, low - r)^2 + max(0, r - high)^2 + max(0, |c| - 0.1)^2: nothing pulls inside the range,
+    for a pinned radius keeps the object too small.
+
+    Args:
+      vertices: world coordinates.
+      low: least mean radius without penalty, world units.
+      high: greatest mean radius without penalty.
+    """
+    radius = jnp.sqrt((vertices**2).sum(-1) + 1e-12).mean()
+    offset = jnp.sqrt((vertices.mean(0) ** 2).sum() + 1e-12)
+    hinge = lambda excess: jnp.maximum(excess, 0) ** 2  # noqa: E731
+    return hinge(low - radius) + hinge(radius - high) + hinge(offset - 0.1)
+
+
+def laplacian_term(
+    displacements: Float[Array, "V 3"], topology: Topology
+) -> Float[Array, ""]:
+    """Mean squared uniform Laplacian of the displacements, in units of the edge length's square.
+
+    |d_i - mean over neighbours of d_j|^2 V / (4 pi): the mesh's density cancels to first order.
+
+    Args:
+      displacements: of the vertices from the start shape.
+      topology: its welded edges are the neighbourhoods.
+    """
+    a, b = np.asarray(topology.edges).T
+    num_vertices = topology.num_vertices
+    degree = np.bincount(np.concatenate([a, b]), minlength=num_vertices).astype(np.float32)
+    # Differences along edges, so that a vertex without edges contributes nothing.
+    along = displacements[b] - displacements[a]
+    total = jnp.zeros_like(displacements).at[a].add(along).at[b].add(-along)
+    laplacian = total / np.maximum(degree, 1)[:, None]
+    return (laplacian**2).sum() / (4 * np.pi)
+
+
+def crease_term(vertices: Float[Array, "V 3"], topology: Topology) -> Float[Array, ""]:
+    """Mean of (1 - cos)^2 of the angle between neighbouring faces' normals.
+
+    Gentle on a curved surface, steep at a fold; edges of a degenerate face count as flat.
+    """
+    normals = face_normals(vertices, topology)
+    square = (normals**2).sum(-1, keepdims=True)
+    normals = normals * jax.lax.rsqrt(jnp.maximum(square, 1e-16))
+    inner = topology.edge_faces[np.asarray(topology.edge_faces).min(-1) >= 0]
+    cosine = (normals[inner[:, 0]] * normals[inner[:, 1]]).sum(-1)
+    proper = (square[inner[:, 0], 0] > 1e-16) & (square[inner[:, 1], 0] > 1e-16)
+    return jnp.where(proper, (1 - cosine) ** 2, 0).mean()

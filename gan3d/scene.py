@@ -1,0 +1,182 @@
+"""A scene m = [s, t, b], the viewpoint prior p_v, and the picture R(m, v).
+
+s is a surface map (an image of 3-D points), t a texture, b a background that is larger than the
+view and pans with it: an object painted on the background would move against the mesh.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan3d.render import (
+    Camera,
+    Topology,
+    composite,
+    interpolate,
+    orbit_camera,
+    project,
+    rasterize,
+    sample_texture,
+    sphere_mesh,
+    vertex_normals,
+)
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+
+class Scene(NamedTuple):
+    """m = [s, t, b]; colours in [-1, 1].
+
+    Attributes:
+      surface: s, 3-D points in world coordinates over the chart.
+      texture: t, over the same chart.
+      background: b, covers `Stage.background_scale` times the view's width and height.
+    """
+
+    surface: Float[Array, "S S 3"]
+    texture: Float[Array, "T T 3"]
+    background: Float[Array, "Bh Bw 3"]
+
+
+class View(NamedTuple):
+    """v: where the camera stands on its orbit, radians."""
+
+    yaw: Float[Array, ""]
+    pitch: Float[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewPrior:
+    """p_v: yaw and pitch uniform in plus or minus these ranges, radians."""
+
+    yaw_range: float
+    pitch_range: float
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> View:
+        """Draws viewpoints; consumes the key."""
+        unit = jax.random.uniform(key, (2, *shape), minval=-1.0, maxval=1.0)
+        return View(unit[0] * self.yaw_range, unit[1] * self.pitch_range)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+    """What all scenes of one family share: how a scene becomes a mesh and a picture.
+
+    Compared and hashed by identity, so that jitted functions can be cached per stage.
+
+    Attributes:
+      topology: of the mesh whose vertices the surface map gives.
+      template: unit-sphere vertices of that mesh, the directions of the start shape.
+      resolution: height and width of the picture, pixels.
+      fov: vertical field of view, radians.
+      margin_pixels: soft margin of the renderer; 0 is the crisp renderer.
+      prior: p_v; the background's full extent is panned over its ranges.
+      background_scale: size of the background relative to the view.
+    """
+
+    topology: Topology
+    template: np.ndarray
+    resolution: int
+    fov: float
+    margin_pixels: float
+    prior: ViewPrior
+    background_scale: float = 1.5
+
+    def camera(self, view: View) -> Camera:
+        return orbit_camera(view.yaw, view.pitch, fov=self.fov)
+
+    @property
+    def distance(self) -> float:
+        """Of the camera from the origin, world units."""
+        return 1 / math.tan(self.fov / 2)
+
+
+def make_stage(
+    surface_size: int,
+    resolution: int,
+    fov: float,
+    margin_pixels: float = 1.0,
+    chart: str = "octahedral",
+    prior: ViewPrior = ViewPrior(math.pi / 2, math.radians(15)),
+) -> Stage:
+    """A stage whose mesh is a grid of (surface_size + 1)^2 vertices."""
+    template, topology = sphere_mesh(surface_size + 1, chart)
+    return Stage(topology, template, resolution, fov, margin_pixels, prior)
+
+
+class SceneImage(NamedTuple):
+    """R(m, v).
+
+    Attributes:
+      image: the picture, in [-1, 1].
+      alpha: opacity of the object.
+      depth: camera-space depth; the distance of the orbit's centre where there is no object.
+      vertices: of the mesh, world coordinates.
+    """
+
+    image: Float[Array, "H W 3"]
+    alpha: Float[Array, "H W"]
+    depth: Float[Array, "H W"]
+    vertices: Float[Array, "V 3"]
+
+
+def scene_vertices(surface: Float[Array, "S S 3"], stage: Stage) -> Float[Array, "V 3"]:
+    """Mesh vertices: the surface map at their UV, bilinear.
+
+    A mesh vertex lies between four pixels of the map and takes their mean; vertices along a seam
+    take the mean of their copies, so a closed chart stays closed for any map.
+    """
+    topology = stage.topology
+    vertices = sample_texture(surface, jnp.asarray(topology.uvs))
+    copies = np.bincount(topology.weld, minlength=topology.num_vertices).astype(np.float32)
+    total = jnp.zeros_like(vertices).at[topology.weld].add(vertices)
+    return (total / np.maximum(copies, 1)[:, None])[topology.weld]
+
+
+def render_background(
+    background: Float[Array, "Bh Bw 3"], view: View, stage: Stage
+) -> Float[Array, "H W 3"]:
+    """The part of the background that the view sees: it pans against the camera's motion."""
+    size, prior = 1 / stage.background_scale, stage.prior
+    slack = (1 - size) / 2
+    pan = lambda angle, extent: jnp.clip(angle / max(extent, 1e-6), -1, 1) * slack  # noqa: E731
+    centre = (np.arange(stage.resolution) + 0.5) / stage.resolution - 0.5
+    u = 0.5 - pan(view.yaw, prior.yaw_range) + size * centre
+    v = 0.5 + pan(view.pitch, prior.pitch_range) + size * centre
+    return sample_texture(background, jnp.stack(jnp.meshgrid(u, v, indexing="xy"), axis=-1))
+
+
+def render_scene(scene: Scene, view: View, stage: Stage) -> SceneImage:
+    """x = R(m, v) for one scene; `vmap` over scene and view for batches."""
+    vertices = scene_vertices(scene.surface, stage)
+    points, fragments = _rasterize(vertices, view, stage)
+    uv = interpolate(stage.topology.uvs, fragments, stage.topology)
+    background = render_background(scene.background, view, stage)
+    image, alpha = composite(sample_texture(scene.texture, uv), fragments.alpha, background)
+    behind = jnp.full((*alpha.shape, 1), stage.distance, points.dtype)
+    depth, _ = composite(fragments.depth[..., None], fragments.alpha, behind)
+    return SceneImage(image, alpha, depth[..., 0], vertices)
+
+
+def render_normals(scene: Scene, view: View, stage: Stage) -> Float[Array, "H W 3"]:
+    """Normals as colours in [-1, 1]: red right, green up, blue towards the camera; grey behind."""
+    vertices = scene_vertices(scene.surface, stage)
+    _, fragments = _rasterize(vertices, view, stage)
+    normals = vertex_normals(vertices, stage.topology) @ stage.camera(view).rotation.T
+    normals = normals * jnp.array([1.0, -1.0, -1.0])[None, :]
+    behind = jnp.zeros((stage.resolution, stage.resolution, 3), normals.dtype)
+    values = interpolate(normals, fragments, stage.topology)
+    return composite(values, fragments.alpha, behind)[0]
+
+
+def _rasterize(vertices, view, stage):
+    size = (stage.resolution, stage.resolution)
+    points = project(vertices, stage.camera(view), size)
+    return points, rasterize(points, stage.topology, size, stage.margin_pixels)

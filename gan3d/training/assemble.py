@@ -1,0 +1,135 @@
+"""From a configuration to the parts of a training run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gan3d.config import Config
+from gan3d.models import Discriminator, Generator
+from gan3d.render import octahedral_direction
+from gan3d.scene import Scene, Stage, ViewPrior, make_stage
+from gan3d.training.state import TrainState
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Parts:
+    """What a run is made of; nothing here changes while it trains.
+
+    Attributes:
+      config: the configuration.
+      generator: network from z to maps; use `generate` for scenes.
+      discriminator: network from an image to a score.
+      stage: how scenes become pictures.
+      prior: the viewpoint prior p_v.
+      start_surface: points of the convex start shape.
+      generator_optimizer: of the generator.
+      discriminator_optimizer: of the discriminator.
+    """
+
+    config: Config
+    generator: Generator
+    discriminator: Discriminator
+    stage: Stage
+    prior: ViewPrior
+    start_surface: np.ndarray
+    generator_optimizer: optax.GradientTransformation
+    discriminator_optimizer: optax.GradientTransformation
+
+
+def assemble(config: Config) -> Parts:
+    """Builds networks, stage, prior and optimizers."""
+    prior = ViewPrior(math.radians(config.yaw_degrees), math.radians(config.pitch_degrees))
+    stage = make_stage(
+        config.surface_size,
+        config.resolution,
+        math.radians(config.fov_degrees),
+        config.margin_pixels,
+        config.chart,
+        prior,
+    )
+    generator = Generator(
+        surface_size=config.surface_size,
+        texture_size=config.texture_size,
+        background_size=config.background_size,
+        latent_size=config.latent_size,
+        background_latent_size=config.background_latent_size,
+        mapping_layers=config.mapping_layers,
+        width=config.generator_width,
+        padding="octahedral" if config.chart == "octahedral" else "edge",
+    )
+    return Parts(
+        config=config,
+        generator=generator,
+        discriminator=Discriminator(config.discriminator_width),
+        stage=stage,
+        prior=prior,
+        start_surface=_start_surface(config),
+        generator_optimizer=_adam(config.generator_learning_rate, config.adam_beta2),
+        discriminator_optimizer=_adam(config.discriminator_learning_rate, config.adam_beta2),
+    )
+
+
+def _adam(rate: float, beta2: float) -> optax.GradientTransformation:
+    return optax.adam(rate, b1=0.0, b2=beta2, eps=1e-8)
+
+
+def _start_surface(config: Config) -> np.ndarray:
+    """A sphere in the middle of the permitted sizes, sampled at the map's pixel centres."""
+    centre = (np.arange(config.surface_size) + 0.5) / config.surface_size
+    uv = np.stack(np.meshgrid(centre, centre, indexing="xy"), axis=-1)
+    direction = octahedral_direction(uv) if config.chart == "octahedral" else _disc_direction(uv)
+    return (config.start_radius * direction).astype(np.float32)
+
+
+def _disc_direction(uv: np.ndarray) -> np.ndarray:
+    """Direction of a point of the azimuthal chart; beyond the rim it stays at the back pole."""
+    offset = 2 * uv - 1
+    radius = np.linalg.norm(offset, axis=-1, keepdims=True)
+    polar = np.pi * np.minimum(radius, 1)
+    around = offset / np.maximum(radius, 1e-9)
+    return np.concatenate([np.sin(polar) * around, -np.cos(polar)], axis=-1)
+
+
+def latent_size(parts: Parts) -> int:
+    """Length of z: the object's entries and the background's."""
+    return parts.config.latent_size + parts.config.background_latent_size
+
+
+def generate(parts: Parts, params: Any, z: Float[Array, "Z"]) -> Scene:
+    """m = G(z) for one latent."""
+    maps = parts.generator.apply({"params": params}, z)
+    return Scene(parts.start_surface + maps.displacement, maps.texture, maps.background)
+
+
+def sample_scenes(parts: Parts, params: Any, key: Array, num: int) -> Scene:
+    """`num` scenes of latents z ~ N(0, I), stacked; consumes the key."""
+    z = jax.random.normal(key, (num, latent_size(parts)))
+    return jax.vmap(lambda one: generate(parts, params, one))(z)
+
+
+def init_state(parts: Parts, seed: int) -> TrainState:
+    """The state before the first step, a pure function of the seed."""
+    generator_key, discriminator_key = jax.random.split(jax.random.key(seed))
+    size = parts.config.resolution
+    z, image = jnp.zeros(latent_size(parts)), jnp.zeros((size, size, 3))
+    # Not jitted: compiling an initialiser takes longer than running it.
+    generator_params = parts.generator.init(generator_key, z)["params"]
+    discriminator_params = parts.discriminator.init(discriminator_key, image)["params"]
+    return TrainState(
+        images_seen=jnp.zeros((), jnp.int32),
+        generator_params=generator_params,
+        discriminator_params=discriminator_params,
+        ema_params=jax.tree.map(jnp.copy, generator_params),
+        generator_opt=parts.generator_optimizer.init(generator_params),
+        discriminator_opt=parts.discriminator_optimizer.init(discriminator_params),
+    )

@@ -1,0 +1,167 @@
+"""One training step, pure, as one device sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gan3d.losses import ADVERSARIAL, gradient_penalty
+from gan3d.priors import crease_term, laplacian_term, size_term
+from gan3d.scene import render_scene, scene_vertices
+from gan3d.training.assemble import Parts, generate, latent_size
+from gan3d.training.state import TrainState
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, UInt8
+
+Step = Callable[[TrainState, "UInt8[Array, 'B R R 3']", Any], tuple[TrainState, dict[str, Any]]]
+
+
+def make_step(parts: Parts, axis_name: str | None = None) -> Step:
+    """The function (state, images, key) -> (state, metrics).
+
+    D first, then G against the new D. Both see the same rendered images: they are drawn once, G's
+    gradient with respect to them is pulled back through the renderer by one vector-Jacobian
+    product, and the penalties differentiate D alone. No second derivative crosses the renderer.
+
+    Args:
+      parts: from `assemble`.
+      axis_name: of the device axis over which gradients are averaged, or None.
+
+    Returns:
+      The step. images are uint8 [b, R, R, 3], this device's share; key is the run's key, into
+      which the step folds images seen and the device's index. Metrics are scalars, averaged.
+    """
+    config = parts.config
+
+    def step(state: TrainState, images, key):
+        average = (lambda x: jax.lax.pmean(x, axis_name)) if axis_name else (lambda x: x)
+        num_devices = jax.lax.psum(1, axis_name) if axis_name else 1
+        index = jax.lax.axis_index(axis_name) if axis_name else 0
+        key = jax.random.fold_in(key, state.images_seen)
+        real = images.astype(jnp.float32) / 127.5 - 1
+        latents = draw_latents(parts, key, images.shape[0], num_devices, index)
+
+        draw = lambda params: draw_images(parts, params, latents)  # noqa: E731
+        fake, pull_back, prior_metrics = jax.vjp(draw, state.generator_params, has_aux=True)
+
+        penalise = (state.images_seen // (images.shape[0] * num_devices)) % config.penalty_interval
+        d_grads, d_metrics = discriminator_gradients(
+            parts, state.discriminator_params, real, fake.images, penalise == 0
+        )
+        d_grads = average(d_grads)
+        d_updates, d_opt = parts.discriminator_optimizer.update(d_grads, state.discriminator_opt)
+        d_params = optax.apply_updates(state.discriminator_params, d_updates)
+
+        g_loss, g_images = generator_image_gradients(parts, d_params, real, fake.images)
+        (g_grads,) = pull_back(Drawn(g_images, jnp.ones_like(fake.prior)))
+        g_grads = average(g_grads)
+        g_updates, g_opt = parts.generator_optimizer.update(g_grads, state.generator_opt)
+        g_params = optax.apply_updates(state.generator_params, g_updates)
+
+        images_seen = state.images_seen + images.shape[0] * num_devices
+        decay = ema_decay(images.shape[0] * num_devices, images_seen, config.ema_halflife_images)
+        state = TrainState(
+            images_seen=images_seen,
+            generator_params=g_params,
+            discriminator_params=d_params,
+            ema_params=optax.incremental_update(g_params, state.ema_params, 1 - decay),
+            generator_opt=g_opt,
+            discriminator_opt=d_opt,
+        )
+        return state, average({"loss_g": g_loss, **d_metrics, **prior_metrics})
+
+    return step
+
+
+class Latents(NamedTuple):
+    """What a batch of generated images is drawn from."""
+
+    z: Any
+    view: Any
+
+
+class Drawn(NamedTuple):
+    """Generated images, and the weighted sum of the priors on their shapes."""
+
+    images: Any
+    prior: Any
+
+
+def draw_latents(parts: Parts, key, batch: int, num_devices, index) -> Latents:
+    """This device's share of the global batch's latents, so that devices change nothing."""
+    z_key, view_key = jax.random.split(key)
+    total = batch * num_devices
+    z = jax.random.normal(z_key, (total, latent_size(parts)))
+    view = parts.prior.sample(view_key, (total,))
+    share = lambda a: jax.lax.dynamic_slice_in_dim(a, index * batch, batch)  # noqa: E731
+    return Latents(*jax.tree.map(share, (z, view)))
+
+
+def draw_images(parts: Parts, params, latents: Latents):
+    """x = R(G(z), v) for a batch -> (Drawn, metrics)."""
+    config, stage = parts.config, parts.stage
+    scenes = jax.vmap(lambda z: generate(parts, params, z))(latents.z)
+    pictures = jax.vmap(lambda scene, view: render_scene(scene, view, stage))(scenes, latents.view)
+    start = scene_vertices(jnp.asarray(parts.start_surface), stage)
+    terms = {
+        "size": jax.vmap(lambda v: size_term(v, config.size_min, config.size_max)),
+        "laplacian": jax.vmap(lambda v: laplacian_term(v - start, stage.topology)),
+        "crease": jax.vmap(lambda v: crease_term(v, stage.topology)),
+    }
+    values = {name: term(pictures.vertices).mean() for name, term in terms.items()}
+    prior = sum(getattr(config, f"{name}_weight") * value for name, value in values.items())
+    radius = jnp.linalg.norm(jax.lax.stop_gradient(pictures.vertices), axis=-1).mean()
+    metrics = {**values, "coverage": pictures.alpha.mean(), "radius": radius}
+    return Drawn(pictures.image, prior), metrics
+
+
+def discriminator_gradients(parts: Parts, params, real, fake, penalise):
+    """Gradients of D's loss, with the penalties on those steps that ask for them."""
+    config, loss = parts.config, ADVERSARIAL[parts.config.loss]
+    fake = jax.lax.stop_gradient(fake)
+
+    def adversarial(params):
+        scores = jax.vmap(lambda x: parts.discriminator.apply({"params": params}, x))(
+            jnp.concatenate([real, fake])
+        )
+        real_scores, fake_scores = jnp.split(scores, 2)
+        value = loss.discriminator(real_scores, fake_scores)
+        return value, {"score_real": real_scores.mean(), "score_fake": fake_scores.mean()}
+
+    def penalty(params):
+        score = lambda x: parts.discriminator.apply({"params": params}, x)  # noqa: E731
+        r1 = gradient_penalty(score, real) if config.r1_gamma else jnp.zeros(())
+        r2 = gradient_penalty(score, fake) if config.r2_gamma else jnp.zeros(())
+        value = 0.5 * (config.r1_gamma * r1 + config.r2_gamma * r2)
+        return config.penalty_interval * value, {"r1": r1, "r2": r2}
+
+    gradient = jax.value_and_grad(penalty, has_aux=True)
+    skipped = lambda p: jax.tree.map(jnp.zeros_like, jax.eval_shape(gradient, p))  # noqa: E731
+    (value, scores), grads = jax.value_and_grad(adversarial, has_aux=True)(params)
+    (_, norms), penalty_grads = jax.lax.cond(penalise, gradient, skipped, params)
+    # Skipped steps report zero: scaled like this, the mean over many steps is the mean norm.
+    norms = {name: config.penalty_interval * norm for name, norm in norms.items()}
+    return jax.tree.map(jnp.add, grads, penalty_grads), {"loss_d": value, **scores, **norms}
+
+
+def generator_image_gradients(parts: Parts, params, real, fake):
+    """G's adversarial loss and its gradient with respect to the generated images."""
+    loss = ADVERSARIAL[parts.config.loss]
+    score = jax.vmap(lambda x: parts.discriminator.apply({"params": params}, x))
+
+    def adversarial(fake):
+        real_scores = score(real) if parts.config.loss == "relativistic" else jnp.zeros(len(real))
+        return loss.generator(real_scores, score(fake))
+
+    return jax.value_and_grad(adversarial)(fake)
+
+
+def ema_decay(batch, images_seen, halflife_images):
+    """0.5^(batch / halflife), with a shorter half-life while few images have been seen."""
+    halflife = jnp.minimum(halflife_images, 0.1 * images_seen.astype(jnp.float32) + 1)
+    return 0.5 ** (batch / halflife)
