@@ -3,7 +3,7 @@
     python -m experiments.evaluate --run=runs/demo
 
 Prints a table and writes evaluation.json and evaluation.png into the run. The columns: the run's
-samples | the same generator untrained (its start shape) | other ground-truth heads, as the
+samples | what an untrained generator gives, the start shape | other ground-truth heads, as the
 ceiling that so many samples allow | the truth itself.
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
@@ -26,8 +27,8 @@ from experiments.flags import UsageError
 from gan3d.data.heads import MAP_SIZE, head_scenes
 from gan3d.evaluation import Measurement, format_table, geometry_report, measure, report_picture
 from gan3d.evaluation.geometry import EVALUATION_RESOLUTION
-from gan3d.scene import Scene, make_stage
-from gan3d.training.assemble import Parts, init_state, sample_scenes
+from gan3d.scene import Scene, Stage, make_stage
+from gan3d.training.assemble import Parts, sample_scenes
 from gan3d.training.run import RunError, load_run
 from gan3d.visualize import save_png
 
@@ -86,13 +87,13 @@ def evaluate(
         )
     seed = (config.seed + SEED_OFFSET) % 2**31 if seed is None else seed
     report(f"{run_dir}: {run.images_seen:,} images seen; {samples} samples, seed {seed}")
-    untrained_params = init_state(run.parts, config.seed).ema_params
+    head_stage = make_stage(MAP_SIZE, EVALUATION_RESOLUTION, run.parts.stage.fov)
     families = {
         "run": _measure_generator(run.parts, run.ema_params, samples, seed),
-        "untrained": _measure_generator(run.parts, untrained_params, samples, seed),
-        "other heads": _measure_heads(run.parts, samples, seed, first=samples),
+        "untrained": _measure_start_shape(run.parts),
+        "other heads": _measure_heads(head_stage, samples, seed, first=samples),
     }
-    truth = _measure_heads(run.parts, samples, seed, first=0)
+    truth = _measure_heads(head_stage, samples, seed, first=0)
 
     scores = geometry_report(families, truth)
     report(format_table(scores))
@@ -111,10 +112,15 @@ def _measure_generator(parts: Parts, params: Any, num: int, seed: int) -> Measur
     return measure(_trim([draw(params, key) for key in keys], num), parts.stage)
 
 
-def _measure_heads(parts: Parts, num: int, seed: int, first: int) -> Measurement:
+def _measure_start_shape(parts: Parts) -> Measurement:
+    plain = jnp.zeros((1, 2, 2, 3))
+    return measure([Scene(jnp.asarray(parts.start_surface)[None], plain, plain)], parts.stage)
+
+
+def _measure_heads(stage: Stage, num: int, seed: int, first: int) -> Measurement:
     indices = np.arange(first, first + num)
     batches = [head_scenes(seed, indices[i : i + BATCH]) for i in range(0, num, BATCH)]
-    return measure(batches, make_stage(MAP_SIZE, EVALUATION_RESOLUTION, parts.stage.fov))
+    return measure(batches, stage)
 
 
 def _trim(batches: list[Scene], num: int) -> list[Scene]:

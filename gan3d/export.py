@@ -1,7 +1,7 @@
 """Textured meshes as GLB and OBJ files, by trimesh (`pip install 'gan3d[export]'`).
 
 Files are y-up right-handed, as glTF demands and most OBJ readers expect: the world of gan3d (x
-right, y down, z forward) turned by 180 degrees about x, so that a face looks along +z at the reader.
+right, y down, z forward) turned by 180 degrees about x, so that a face looks along +z.
 Vertices on the seam of the UV chart stay doubled, because each copy has its own UV; their
 positions are equal, so merging by position closes the mesh.
 """

@@ -141,13 +141,21 @@ def save_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "H W C"]) ->
 # Bounded, because every entry keeps its stage and compiled programs alive.
 @functools.lru_cache(maxsize=8)
 def _sheet_renderer(stage: Stage) -> Callable[[Scene, View], tuple[Array, Array, Array]]:
-    yaws = jnp.radians(jnp.asarray(CANONICAL_YAW_DEGREES))
+    canonical_yaw = jnp.radians(jnp.asarray(CANONICAL_YAW_DEGREES))
+
+    def render_before(scene: Scene, background: Array, view: View) -> Array:
+        return render_scene(scene._replace(background=background), view, stage).image
 
     def render_row(scene: Scene, view: View) -> tuple[Array, Array, Array]:
-        plain = scene._replace(background=jnp.full_like(scene.background, PLAIN_BACKGROUND))
-        canonical_views = View(yaw=yaws, pitch=jnp.zeros_like(yaws))
-        canonical = jax.vmap(lambda v: render_scene(plain, v, stage).image)(canonical_views)
-        return render_scene(scene, view, stage).image, render_normals(scene, view, stage), canonical
+        # All six views in one vmap: the renderer is compiled once, which is what takes long.
+        own_and_canonical = View(
+            yaw=jnp.concatenate([view.yaw[None], canonical_yaw]),
+            pitch=jnp.concatenate([view.pitch[None], jnp.zeros_like(canonical_yaw)]),
+        )
+        plain = jnp.full_like(scene.background, PLAIN_BACKGROUND)
+        backgrounds = jnp.stack([scene.background, *[plain] * len(canonical_yaw)])
+        images = jax.vmap(render_before, (None, 0, 0))(scene, backgrounds, own_and_canonical)
+        return images[0], render_normals(scene, view, stage), images[1:]
 
     return jax.jit(jax.vmap(render_row))
 

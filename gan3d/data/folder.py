@@ -35,21 +35,21 @@ class FolderSource:
     decoded again whenever they are asked for.
 
     Attributes:
-        name: "folder:PATH".
-        skipped: (path below the folder, reason) of every file that has an image's extension and is
-            not used.
+      name: "folder:PATH".
+      skipped: (path below the folder, reason) of every file that has an image's extension and is
+        not used.
     """
 
     def __init__(self, path: str | os.PathLike, resolution: int, *, cache_bytes: int = CACHE_BYTES):
         """Opens a folder.
 
         Args:
-            path: the folder.
-            resolution: height and width of the images, in pixels.
-            cache_bytes: memory that decoded images may take.
+          path: the folder.
+          resolution: height and width of the images, in pixels.
+          cache_bytes: memory that decoded images may take.
 
         Raises:
-            ValueError: there is no such folder, or no usable image in it.
+          ValueError: there is no such folder, or no usable image in it.
         """
         self.name = f"folder:{os.fspath(path)}"
         root = Path(path).expanduser()
@@ -119,15 +119,15 @@ def decode_image(file: str | os.PathLike, resolution: int) -> UInt8[np.ndarray, 
     Transparent images are laid over white; 16-bit greyscale is scaled from its full range.
 
     Args:
-        file: JPEG, PNG or WebP.
-        resolution: height and width of the result, in pixels.
+      file: JPEG, PNG or WebP.
+      resolution: height and width of the result, in pixels.
 
     Returns:
-        The image, uint8 [R, R, 3].
+      The image, uint8 [R, R, 3].
 
     Raises:
-        ValueError: the image is too small or too large.
-        Exception: whatever Pillow raises for a file it cannot read, most often OSError.
+      ValueError: the image is too small or too large.
+      Exception: whatever Pillow raises for a file it cannot read, most often OSError.
     """
     with Image.open(file) as opened:
         _check_size(*opened.size)

@@ -33,12 +33,12 @@ def head_scene(seed: int | Int[Array, ""], index: int | Int[Array, ""]) -> Scene
     """Head number `index` of the family `seed`.
 
     Args:
-        seed: which family, 0 <= seed < 2^31.
-        index: which head of it, 0 <= index < 2^31; may be traced, as may be `seed`.
+      seed: which family, 0 <= seed < 2^31.
+      index: which head of it, 0 <= index < 2^31; may be traced, as may be `seed`.
 
     Returns:
-        Scene with surface [64, 64, 3] and texture [64, 64, 3] in the octahedral chart and
-        background [32, 32, 3].
+      Scene with surface [64, 64, 3] and texture [64, 64, 3] in the octahedral chart and
+      background [32, 32, 3].
     """
     key_shape, key_paint, key_background = _head_keys(seed, index)[:3]
     shape = draw_shape(key_shape)
@@ -70,10 +70,10 @@ class HeadsSource:
     """Pictures of the heads, rendered when first asked for and then kept.
 
     Attributes:
-        name: "heads".
-        stage: how the scenes are shown; the soft renderer, whatever the model under training uses,
-            because a real camera has no jagged boundaries.
-        prior: distribution of the viewpoints.
+      name: "heads".
+      stage: how the scenes are shown; the soft renderer, whatever the model under training uses,
+        because a real camera has no jagged boundaries.
+      prior: distribution of the viewpoints.
     """
 
     name = "heads"
@@ -90,14 +90,14 @@ class HeadsSource:
         """Opens the source; nothing is rendered yet.
 
         Args:
-            resolution: height and width of the pictures, in pixels.
-            seed: which family of heads.
-            num_heads: number of heads, one picture each.
-            prior: distribution of the viewpoints.
-            fov_degrees: vertical field of view, in degrees.
+          resolution: height and width of the pictures, in pixels.
+          seed: which family of heads.
+          num_heads: number of heads, one picture each.
+          prior: distribution of the viewpoints.
+          fov_degrees: vertical field of view, in degrees.
 
         Raises:
-            ValueError: `num_heads` is not positive.
+          ValueError: `num_heads` is not positive.
         """
         if num_heads < 1:
             raise ValueError(f"num_heads must be at least 1, got {num_heads}")

@@ -88,13 +88,13 @@ def head_texture(
     """Paints a head and bakes a mild fixed light into it.
 
     Args:
-        shape: proportions of the head.
-        paint: its colours.
-        surface: its surface map, for the light, [S, S, 3].
-        face: where its texels lie on the face.
+      shape: proportions of the head.
+      paint: its colours.
+      surface: its surface map, for the light, [S, S, 3].
+      face: where its texels lie on the face.
 
     Returns:
-        Texture in [-1, 1], [S, S, 3].
+      Texture in [-1, 1], [S, S, 3].
     """
     side = jnp.abs(face.across)
     canvas = jnp.broadcast_to(paint.skin[None, None, :], surface.shape)

@@ -53,13 +53,13 @@ class HeadShape(NamedTuple):
 
 SHAPE_RANGES = HeadShape(
     width=(0.48, 0.60),
-    height=(0.70, 0.81),
+    height=(0.69, 0.79),
     depth=(0.58, 0.70),
     squareness=(2.1, 2.6),
     jaw=(0.22, 0.48),
     nape=(0.25, 0.50),
     occiput=(0.02, 0.16),
-    chin_forward=(0.12, 0.24),
+    chin_forward=(0.10, 0.20),
     nose=(0.12, 0.19),
     nose_tip=(0.19, 0.31),
     nose_width=(0.11, 0.18),
@@ -67,7 +67,7 @@ SHAPE_RANGES = HeadShape(
     socket=(0.03, 0.07),
     cheek=(0.00, 0.05),
     lips=(0.015, 0.045),
-    chin=(0.04, 0.10),
+    chin=(0.03, 0.08),
     ear=(0.07, 0.14),
     hair=(0.01, 0.07),
     hairline=(-0.70, -0.46),
@@ -85,11 +85,11 @@ class FaceCoordinates(NamedTuple):
     """Where each texel lies on the head without its features; places features and paint.
 
     Attributes:
-        across: x over the half width, [S, S].
-        down: y over the half height, [S, S].
-        along: z over the half depth, [S, S]; -1 is the face.
-        front: 1 on the face, 0 behind the middle of the head, smooth between, [S, S].
-        hair: 1 where hair grows, smooth at its border, [S, S].
+      across: x over the half width, [S, S].
+      down: y over the half height, [S, S].
+      along: z over the half depth, [S, S]; -1 is the face.
+      front: 1 on the face, 0 behind the middle of the head, smooth between, [S, S].
+      hair: 1 where hair grows, smooth at its border, [S, S].
     """
 
     across: Float[Array, "S S"]
@@ -130,12 +130,12 @@ def head_surface(shape: HeadShape, size: int) -> tuple[Float[Array, "S S 3"], Fa
     """Surface map of a head.
 
     Args:
-        shape: proportions of one head.
-        size: side of the map in texels.
+      shape: proportions of one head.
+      size: side of the map in texels.
 
     Returns:
-        Points of the surface at the texel centres, [S, S, 3], world units, and the coordinates that
-        paint is placed by.
+      Points of the surface at the texel centres, [S, S, 3], world units, and the coordinates that
+      paint is placed by.
     """
     skull, face = _skull(shape, texel_directions(size))
     x, y, z = skull

@@ -36,19 +36,19 @@ def batches(
     """Endless batches of a source: every epoch is a new permutation; a batch may span epochs.
 
     Args:
-        source: the images.
-        batch_size: images per batch, B.
-        seed: seed of the order and of the mirroring.
-        start_images: position of the first image; images seen so far, when a run is resumed.
-        mirror: mirror half of the images, chosen at random by position.
-        prefetch: batches prepared ahead by a thread; 0 = none, each is prepared when asked for.
+      source: the images.
+      batch_size: images per batch, B.
+      seed: seed of the order and of the mirroring.
+      start_images: position of the first image; images seen so far, when a run is resumed.
+      mirror: mirror half of the images, chosen at random by position.
+      prefetch: batches prepared ahead by a thread; 0 = none, each is prepared when asked for.
 
     Returns:
-        Iterator of uint8 [B, R, R, 3]. Close it, or use it as a context manager, to stop the
-        thread.
+      Iterator of uint8 [B, R, R, 3]. Close it, or use it as a context manager, to stop the
+      thread.
 
     Raises:
-        ValueError: the source is empty, or a number is out of range.
+      ValueError: the source is empty, or a number is out of range.
     """
     if len(source) < 1:
         raise ValueError(f"source must hold at least 1 image, got {source.name!r} with none")

@@ -24,7 +24,7 @@ class ImageSource(Protocol):
     images at once.
 
     Attributes:
-        name: what it was opened from, for the log.
+      name: what it was opened from, for the log.
     """
 
     name: str
@@ -47,19 +47,19 @@ def open_source(
     """Opens a source of training images.
 
     Args:
-        spec: "heads", the procedural heads, or "folder:PATH", the images in and below a folder.
-        resolution: height and width of the images, in pixels.
-        seed: which family of heads; heads only, as all that follow.
-        yaw_degrees: viewpoints have yaw uniform in +-this.
-        pitch_degrees: viewpoints have pitch uniform in +-this.
-        fov_degrees: vertical field of view.
-        num_heads: number of heads.
+      spec: "heads", the procedural heads, or "folder:PATH", the images in and below a folder.
+      resolution: height and width of the images, in pixels.
+      seed: which family of heads; heads only, as all that follow.
+      yaw_degrees: viewpoints have yaw uniform in +-this.
+      pitch_degrees: viewpoints have pitch uniform in +-this.
+      fov_degrees: vertical field of view.
+      num_heads: number of heads.
 
     Returns:
-        The source.
+      The source.
 
     Raises:
-        ValueError: `spec` is of neither form, or there is no such folder, or no usable image in it.
+      ValueError: `spec` is of neither form, or there is no such folder, or no usable image in it.
     """
     if spec == "heads":
         prior = ViewPrior(

@@ -57,8 +57,9 @@ class CanonicalMaps(NamedTuple):
         return self.coverage >= COVERED
 
 
+@functools.lru_cache(maxsize=8)
 def evaluation_stage(stage: Stage) -> Stage:
-    """The stage with the fixed resolution and margin of every evaluation."""
+    """The stage with the fixed resolution and margin of every evaluation; cached."""
     return dataclasses.replace(
         stage, resolution=EVALUATION_RESOLUTION, margin_pixels=EVALUATION_MARGIN_PIXELS
     )

@@ -108,14 +108,14 @@ class StyledConv(nn.Module):
 
 def convolve(x: Float[Array, "H W I"], kernel: Float[Array, "K K I O"], padding: str):
     """Same-size convolution."""
-    margin = kernel.shape[0] // 2
-    if margin and padding != "zero":
-        x = pad(x, margin, padding)
-    mode = "SAME" if padding == "zero" else "VALID"
+    margin = kernel.shape[0] // 2 if padding != "zero" else 0
+    x = pad(x, margin, padding) if margin else x
     dimensions = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(
-        x[None], kernel, (1, 1), mode, dimension_numbers=dimensions
+    y = jax.lax.conv_general_dilated(
+        x[None], kernel, (1, 1), "SAME", dimension_numbers=dimensions
     )[0]
+    # Cropping a "SAME" convolution is several times faster on CPU than a "VALID" one.
+    return y[margin:-margin, margin:-margin] if margin else y
 
 
 def pad(x: Float[Array, "H W C"], margin: int, padding: str) -> Float[Array, "H+2m W+2m C"]:

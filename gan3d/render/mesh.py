@@ -103,7 +103,7 @@ def _adjacency(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     edges, edge_of, counts = np.unique(ends, axis=0, return_inverse=True, return_counts=True)
     edge_of = edge_of.reshape(-1)
     order = np.argsort(edge_of, kind="stable")
-    first = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(int)
+    first = np.cumsum(counts) - counts
     paired = np.flatnonzero(counts == 2)
     one, two = order[first[paired]], order[first[paired] + 1]
     opposite = np.full(len(ends), -1)

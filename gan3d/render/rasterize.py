@@ -159,7 +159,8 @@ class _Layer(NamedTuple):
 
 def _empty(dtype, image_size):
     zeros = jnp.zeros((2, *image_size), dtype)
-    return Fragments(jnp.full((2, *image_size), -1), jnp.zeros((*zeros.shape, 3), dtype), zeros, zeros)
+    face = jnp.full(zeros.shape, -1, jnp.int32)
+    return Fragments(face, jnp.zeros((*zeros.shape, 3), dtype), zeros, zeros)
 
 
 def _half_edge_face(half_edge):

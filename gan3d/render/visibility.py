@@ -250,19 +250,21 @@ def _search_edges(x, y, z, silhouette, depth, *, margin, image_size):
 
         def visit(keys, owner, row, column, live):
             scene = owner // (3 * num_faces)
-            ox, oy = ax[owner], ay[owner]
-            ex, ey = bx[owner] - ox, by[owner] - oy
+            start, end = (ax[owner], ay[owner]), (bx[owner], by[owner])
+            ex, ey = end[0] - start[0], end[1] - start[1]
             near, far = 1 / az[owner], 1 / bz[owner]
             square = ex * ex + ey * ey
             square = jnp.where(square > 0, square, x.dtype.type(1))
             for down in range(TILE):
                 for right in range(TILE):
-                    px = (column + right).astype(x.dtype) + x.dtype.type(0.5) - ox
-                    py = (row + down).astype(x.dtype) + x.dtype.type(0.5) - oy
+                    centre_x = (column + right).astype(x.dtype) + x.dtype.type(0.5)
+                    centre_y = (row + down).astype(x.dtype) + x.dtype.type(0.5)
+                    px, py = centre_x - start[0], centre_y - start[1]
                     along = jnp.clip((px * ex + py * ey) / square, 0, 1)
                     dx, dy = px - along * ex, py - along * ey
                     distance2 = dx * dx + dy * dy
-                    outside = ex * py - ey * px > 0
+                    # The exact opposite of "inside" above: no pixel falls between the layers.
+                    outside = _edge_function(*start, *end, centre_x, centre_y) > 0
                     pixel_row = jnp.minimum(row + down, height - 1)
                     pixel_column = jnp.minimum(column + right, width - 1)
                     pixel = (scene * height + pixel_row) * width + pixel_column

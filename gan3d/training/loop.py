@@ -75,12 +75,12 @@ def train(
         if images_seen >= config.images:
             print(f"nothing left to do: {run_dir} is finished", flush=True)
             return state
-        write_sheet = _sheet_writer(parts, run_dir / SHEETS_NAME)
-        if images_seen == 0:
-            write_sheet(images_seen, state.ema_params)
 
         stream = batches(source, config.batch, config.seed, images_seen, config.mirror)
         stack.enter_context(contextlib.closing(stream))
+        write_sheet = _sheet_writer(parts, run_dir / SHEETS_NAME)
+        if images_seen == 0:
+            write_sheet(images_seen, state.ema_params)
         writer = stack.enter_context(MetricsWriter(run_dir, images_seen))
         progress = _progress(config, writer, images_seen)
         steps = _steps(parts, state, images_seen, stream)
@@ -120,12 +120,12 @@ def open_training_source(config: Config) -> ImageSource:
 
 def _start_or_resume(parts: Parts, checkpoints: Checkpoints) -> tuple[TrainState, int]:
     """The state to go on from, as numpy arrays, and its images seen."""
-    # Copies: a new and a restored state then start alike, and no two leaves share a buffer, which
-    # the step, to which the state is donated, would not allow.
-    state = jax.tree.map(np.array, jax.device_get(init_state(parts, parts.config.seed)))
-    restored = checkpoints.restore_latest(state)
+    seed = parts.config.seed
+    # Shapes alone: initialising takes a while, and a run that resumes does not need the values.
+    restored = checkpoints.restore_latest(jax.eval_shape(lambda: init_state(parts, seed)))
     if restored is None:
-        return state, 0
+        # Copies: the step, to which the state is donated, wants no buffer twice.
+        return jax.tree.map(np.array, jax.device_get(init_state(parts, seed))), 0
     print(f"resuming at {restored[1]:,} images", flush=True)
     return restored
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gan3d.data import HeadsSource, head_scene, head_scenes, head_view
-from gan3d.scene import ViewPrior, render_scene
+from gan3d.scene import ViewPrior, render_background
 
 PRIOR = ViewPrior(yaw_range=math.radians(90), pitch_range=math.radians(15))
 NUM = 64
@@ -62,9 +62,9 @@ def test_scene_does_not_depend_on_precision_settings(family):
 
 def test_heads_fit_the_picture_and_are_centred(family):
     radii = np.linalg.norm(family.surface, axis=-1)
-    assert radii.max() < 0.97
+    assert radii.max() < 0.95
     assert radii.min() > 0.35
-    assert 0.62 < radii.mean() < 0.75
+    assert 0.65 < radii.mean() < 0.72
     middle = (family.surface.max((1, 2)) + family.surface.min((1, 2))) / 2
     np.testing.assert_allclose(middle.mean(0), 0, atol=0.06)
 
@@ -137,11 +137,13 @@ def test_source_renders_the_same_picture_in_whatever_order_it_is_asked(source):
 
 
 def test_source_knows_the_truth_behind_a_picture(source):
-    photograph = jax.jit(lambda scene, view: render_scene(scene, view, source.stage))
-    truth = photograph(source.scene(7), source.view(7))
-    expected = np.asarray((truth.image + 1) * 127.5)
-    np.testing.assert_allclose(source[7].astype(np.float32), expected, atol=1.01)
-    assert 0.2 < float(truth.alpha.mean()) < 0.7
+    """In its corners, beyond the head, a picture shows the true background from the true view."""
+    background = render_background(source.scene(7).background, source.view(7), source.stage)
+    expected = np.asarray((background + 1) * 127.5)
+    difference = np.abs(source[7].astype(np.float32) - expected).max(-1)
+    corners = difference[[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert corners.max() < 1.01
+    assert 0.2 < np.mean(difference > 8) < 0.8
 
 
 def test_source_returns_copies(source):

@@ -1,0 +1,18 @@
+"""Settings of the whole test session. They have to be made before jax starts its backend."""
+
+from __future__ import annotations
+
+import os
+
+# With as many threads as cores, two virtual devices on two cores wait for each other in a
+# collective until it times out.
+os.environ.setdefault("NPROC", "16")
+# Tests compile far more than they compute.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+
+jax.config.update("jax_num_cpu_devices", 2)
+# A broadcast between different numbers of axes is more often a mistake than meant.
+jax.config.update("jax_numpy_rank_promotion", "raise")

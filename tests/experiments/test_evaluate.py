@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from saved_run import TINY, save_run
+
+from experiments import evaluate
+from experiments import flags as experiment_flags
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "tiny"
+    save_run(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def evaluated(run_dir):
+    lines = []
+    return evaluate.evaluate(run_dir, samples=4, report=lines.append), "\n".join(lines)
+
+
+def command(*arguments: str) -> int:
+    return experiment_flags.run(evaluate.main, ["evaluate", *arguments])
+
+
+def test_files_hold_what_is_returned(run_dir, evaluated):
+    result, output = evaluated
+    assert json.loads((run_dir / "evaluation.json").read_text()) == result
+    assert np.asarray(Image.open(run_dir / "evaluation.png")).ndim == 3
+    assert str(run_dir / "evaluation.json") in output and str(run_dir / "evaluation.png") in output
+    assert (result["images_seen"], result["samples"]) == (320, 4)
+    assert result["config"]["surface_size"] == TINY.surface_size
+
+
+def test_seed_is_apart_from_training(evaluated):
+    result, _ = evaluated
+    assert result["seed"] == TINY.seed + evaluate.SEED_OFFSET
+
+
+def test_other_heads_score_high_and_the_start_shape_does_not(evaluated):
+    scores = evaluated[0]["scores"]
+    assert list(scores) == ["run", "untrained", "other heads", "truth"]
+    assert scores["other heads"]["frontal_iou"] > 0.9
+    assert scores["other heads"]["profile_depth_correlation"] > 0.97
+    assert scores["other heads"]["nose_protrusion"] > 0.02
+    assert scores["untrained"]["frontal_iou"] < 0.85
+    assert scores["untrained"]["depth_diversity"] < 1e-3
+    assert abs(scores["untrained"]["nose_protrusion"]) < 0.01
+    for side in ("left", "right"):
+        assert f"profile_{side}_depth_correlation" in scores["run"]
+
+
+def test_table_has_a_column_per_family(evaluated):
+    _, output = evaluated
+    assert all(name in output for name in ("run", "untrained", "other heads", "truth"))
+    assert "frontal silhouette IoU" in output
+
+
+def test_unusable_runs_give_one_line_and_exit_code_2(tmp_path, capsys):
+    save_run(tmp_path / "faces", dataclasses.replace(TINY, data="folder:faces"))
+    cases = {
+        f"--run={tmp_path}/none": "there is no run",
+        f"--run={tmp_path}": "no config.json",
+        f"--run={tmp_path}/faces": "no ground truth",
+        "--samples=0": "--samples",
+    }
+    for argument, message in cases.items():
+        assert command(argument) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1

@@ -1,0 +1,59 @@
+"""Metrics on disk: one line per report, and nothing from beyond the point of resuming."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+
+import pytest
+
+from gan3d.training.metrics import MetricsWriter, read_metrics
+
+
+def write(run_dir, start, rows):
+    with MetricsWriter(run_dir, start) as writer:
+        for images_seen, loss in rows:
+            writer.write(images_seen, {"loss": loss})
+    return read_metrics(run_dir / "metrics.jsonl")
+
+
+def test_appends_lines_and_events(tmp_path):
+    assert write(tmp_path, 0, [(32, 1.0), (64, 0.5)]) == [
+        {"images": 32, "loss": 1.0},
+        {"images": 64, "loss": 0.5},
+    ]
+    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_resuming_drops_what_will_be_written_again(tmp_path):
+    write(tmp_path, 0, [(32, 1.0), (64, 0.5), (96, 0.25)])
+    rows = write(tmp_path, 64, [(96, 0.125)])
+    assert [row["loss"] for row in rows] == [1.0, 0.5, 0.125]
+
+
+def test_resuming_drops_a_line_cut_off_in_mid_write(tmp_path):
+    write(tmp_path, 0, [(32, 1.0), (64, 0.5)])
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text()[:-8])
+    assert [row["images"] for row in read_metrics(path)] == [32]
+    assert [row["images"] for row in write(tmp_path, 32, [(64, 0.5)])] == [32, 64]
+
+
+def test_a_damaged_line_inside_is_an_error(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"images": 1}\n{"ima\n{"images": 3}\n')
+    with pytest.raises(ValueError, match="line 2 is not JSON"):
+        read_metrics(tmp_path / "metrics.jsonl")
+
+
+def test_not_a_number_stays_json(tmp_path):
+    rows = write(tmp_path, 0, [(32, math.nan), (64, math.inf)])
+    assert [row["loss"] for row in rows] == [None, None]
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_tensorboard_may_be_missing(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    assert len(write(tmp_path, 0, [(32, 1.0)])) == 1
+    assert "tensorboardX is not installed" in caplog.text
