@@ -27,7 +27,7 @@ from gan3d.training.metrics import MetricsWriter
 from gan3d.training.parallel import AXIS, parallel_step, replicate, shard_batch
 from gan3d.training.progress import Progress, crosses
 from gan3d.training.state import TrainState
-from gan3d.training.step import make_step
+from gan3d.training.step import make_step, penalised
 from gan3d.visualize import sample_sheet, save_png
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ def _steps(
     state = replicate(state, devices)
     print("compiling the training step", flush=True)
     for images in stream:
+        step = steps[penalised(parts.config, images_seen)]
         state, metrics = step(state, shard_batch(images, len(devices)), key)
         images_seen += len(images)
         yield state, images_seen, metrics

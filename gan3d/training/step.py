@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gan3d.config import Config
 from gan3d.losses import ADVERSARIAL, gradient_penalty
 from gan3d.priors import crease_term, laplacian_term, size_term
 from gan3d.scene import render_scene, scene_vertices
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Step = Callable[[TrainState, "UInt8[Array, 'B R R 3']", Any], tuple[TrainState, dict[str, Any]]]
 
 
-def make_step(parts: Parts, axis_name: str | None = None) -> Step:
+def make_step(parts: Parts, axis_name: str | None = None, penalise: bool = True) -> Step:
     """The function (state, images, key) -> (state, metrics).
 
     D first, then G against the new D. Both see the same rendered images: they are drawn once, G's
@@ -31,6 +32,8 @@ def make_step(parts: Parts, axis_name: str | None = None) -> Step:
     Args:
       parts: from `assemble`.
       axis_name: of the device axis over which gradients are averaged, or None.
+      penalise: whether this step computes the gradient penalties. Steps with and without are two
+        programs, see `penalised`: XLA runs convolutions inside a conditional ten times slower.
 
     Returns:
       The step. images are uint8 [b, R, R, 3], this device's share; key is the run's key, into
@@ -49,9 +52,8 @@ def make_step(parts: Parts, axis_name: str | None = None) -> Step:
         draw = lambda params: draw_images(parts, params, latents)  # noqa: E731
         fake, pull_back, prior_metrics = jax.vjp(draw, state.generator_params, has_aux=True)
 
-        penalise = (state.images_seen // (images.shape[0] * num_devices)) % config.penalty_interval
         d_grads, d_metrics = discriminator_gradients(
-            parts, state.discriminator_params, real, fake.images, penalise == 0
+            parts, state.discriminator_params, real, fake.images, penalise
         )
         d_grads = average(d_grads)
         d_updates, d_opt = parts.discriminator_optimizer.update(d_grads, state.discriminator_opt)
@@ -120,33 +122,34 @@ def draw_images(parts: Parts, params, latents: Latents):
     return Drawn(pictures.image, prior), metrics
 
 
-def discriminator_gradients(parts: Parts, params, real, fake, penalise):
-    """Gradients of D's loss, with the penalties on those steps that ask for them."""
+def penalised(config: Config, images_seen: int) -> bool:
+    """Whether the step that starts at `images_seen` computes the gradient penalties."""
+    return (images_seen // config.batch) % config.penalty_interval == 0
+
+
+def discriminator_gradients(parts: Parts, params, real, fake, penalise: bool):
+    """Gradients of D's loss; penalties are weighted by the interval at which they are asked for."""
     config, loss = parts.config, ADVERSARIAL[parts.config.loss]
     fake = jax.lax.stop_gradient(fake)
 
-    def adversarial(params):
-        scores = jax.vmap(lambda x: parts.discriminator.apply({"params": params}, x))(
-            jnp.concatenate([real, fake])
-        )
-        real_scores, fake_scores = jnp.split(scores, 2)
-        value = loss.discriminator(real_scores, fake_scores)
-        return value, {"score_real": real_scores.mean(), "score_fake": fake_scores.mean()}
-
-    def penalty(params):
+    def total(params):
         score = lambda x: parts.discriminator.apply({"params": params}, x)  # noqa: E731
-        r1 = gradient_penalty(score, real) if config.r1_gamma else jnp.zeros(())
-        r2 = gradient_penalty(score, fake) if config.r2_gamma else jnp.zeros(())
-        value = 0.5 * (config.r1_gamma * r1 + config.r2_gamma * r2)
-        return config.penalty_interval * value, {"r1": r1, "r2": r2}
+        real_scores, fake_scores = jnp.split(jax.vmap(score)(jnp.concatenate([real, fake])), 2)
+        value = loss.discriminator(real_scores, fake_scores)
+        norm = lambda gamma, x: gradient_penalty(score, x) if gamma and penalise else jnp.zeros(())  # noqa: E731
+        # Scaled by the interval, a metric's mean over many steps is the mean norm.
+        r1 = config.penalty_interval * norm(config.r1_gamma, real)
+        r2 = config.penalty_interval * norm(config.r2_gamma, fake)
+        metrics = {
+            "loss_d": value,
+            "score_real": real_scores.mean(),
+            "score_fake": fake_scores.mean(),
+            "r1": r1,
+            "r2": r2,
+        }
+        return value + 0.5 * (config.r1_gamma * r1 + config.r2_gamma * r2), metrics
 
-    gradient = jax.value_and_grad(penalty, has_aux=True)
-    skipped = lambda p: jax.tree.map(jnp.zeros_like, jax.eval_shape(gradient, p))  # noqa: E731
-    (value, scores), grads = jax.value_and_grad(adversarial, has_aux=True)(params)
-    (_, norms), penalty_grads = jax.lax.cond(penalise, gradient, skipped, params)
-    # Skipped steps report zero: scaled like this, the mean over many steps is the mean norm.
-    norms = {name: config.penalty_interval * norm for name, norm in norms.items()}
-    return jax.tree.map(jnp.add, grads, penalty_grads), {"loss_d": value, **scores, **norms}
+    return jax.grad(total, has_aux=True)(params)
 
 
 def generator_image_gradients(parts: Parts, params, real, fake):

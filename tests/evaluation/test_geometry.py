@@ -159,8 +159,8 @@ def test_relief_sees_a_nose_and_nothing_on_a_sphere(stage):
 
 
 def test_shape_statistics_of_spheres(stage):
-    ellipsoid = spheres(1.0).surface * jnp.asarray([0.5, 0.7, 0.6])
-    vertices = jax.vmap(lambda s: scene_vertices(s, stage))(ellipsoid)
+    ellipsoid = make_scenes([directions() * [0.5, 0.7, 0.6]]).surface
+    vertices = np.asarray(jax.vmap(lambda s: scene_vertices(s, stage))(ellipsoid))
     statistics = geometry.shape_statistics(vertices, stage.topology)
     assert statistics["width"] == pytest.approx(1.0, rel=0.02)
     assert statistics["height"] == pytest.approx(1.4, rel=0.02)

@@ -63,7 +63,9 @@ def load(name: str) -> GoldenScene:
         weights=data["W"][0],
         image=image,
         gradient=Variables(
-            data["g_xyz"][0], data["g_attr"][0], _camera_gradient(data["g_K"][0], data["g_P"][0], height)
+            data["g_xyz"][0],
+            data["g_attr"][0],
+            _camera_gradient(data["g_K"][0], data["g_P"][0], height),
         ),
         textured=textured,
         margin_alpha=data["part_margin"][0],
@@ -72,11 +74,14 @@ def load(name: str) -> GoldenScene:
 
 
 def picture(scene: GoldenScene, variables: Variables, rasterizer, surface_first: bool = False):
-    """[H, W, C + 1] premultiplied colours over the background, alpha last.
+    """Draws a golden scene.
 
     Args:
       rasterizer: function of the screen points that gives Fragments.
       surface_first: composite the surface over the margin, as the authors do with textures.
+
+    Returns:
+      [H, W, C + 1] premultiplied colours over the background, alpha last, and the fragments.
     """
     points = project(variables.vertices, variables.camera, scene.image_size)
     fragments = rasterizer(points)
@@ -90,7 +95,16 @@ def picture(scene: GoldenScene, variables: Variables, rasterizer, surface_first:
     alpha = fragments.alpha
     if surface_first:
         values, alpha = values[::-1], alpha[::-1]
-    return composite(values, alpha, jnp.asarray(scene.background, dtype))[0]
+    return composite(values, alpha, jnp.asarray(scene.background, dtype))[0], fragments
+
+
+def screen_points(scene: GoldenScene) -> np.ndarray:
+    """[V, 3] what `project` gives, in float64 numpy."""
+    height, width = scene.image_size
+    camera = scene.variables.camera
+    in_camera = scene.variables.vertices.astype(float) @ camera.rotation.T + camera.translation
+    xy = in_camera[:, :2] / in_camera[:, 2:] * camera.focal * height / 2
+    return np.concatenate([xy + np.array([width, height]) / 2, in_camera[:, 2:]], axis=1)
 
 
 def weld_positions(vertices: np.ndarray, tolerance: float = 1e-6) -> np.ndarray:

@@ -89,7 +89,7 @@ def decisions(rendering: Rendering, shot: Shot, topology: Topology):
     """
     fragments = rendering.fragments
     corners = jnp.asarray(topology.faces)[fragments.face]
-    uv = (jnp.asarray(topology.uvs, shot.texture.dtype)[corners] * fragments.barycentric[..., None])
+    uv = jnp.asarray(topology.uvs, shot.texture.dtype)[corners] * fragments.barycentric[..., None]
     texel = jnp.floor(uv.sum(-2) * np.array(shot.texture.shape[1::-1])[None, None, None] - 0.5)
     return fragments.face, fragments.barycentric > 0, texel
 
