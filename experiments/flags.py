@@ -7,13 +7,14 @@ be imported together and called from tests.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from logging import WARNING
 from typing import Any
 
-from absl import flags, logging
+from absl import flags
+from absl import logging as absl_logging
 
 import gan3d
 from gan3d.config import PRESETS, Config, field_types, preset
@@ -62,7 +63,7 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     Only `UsageError` and absl's flag errors count as that: any other exception keeps its stack
     trace.
     """
-    _quiet_logging()
+    _configure_logging()
     try:
         return main(argv)
     except HelpRequested as help_text:
@@ -77,14 +78,15 @@ class UsageError(Exception):
     """Something the person at the command line has to change; the message says what."""
 
 
-def _quiet_logging() -> None:
-    """Shows this package's progress, and of all others only warnings."""
+def _configure_logging() -> None:
+    """Shows this package's messages, and of all other packages only warnings."""
     package = os.path.dirname(gan3d.__file__) + os.sep
-    logging.set_verbosity(logging.INFO)
-    logging.use_absl_handler()
-    logging.get_absl_handler().addFilter(
-        lambda record: record.levelno >= WARNING or record.pathname.startswith(package)
+    handler = logging.StreamHandler()
+    handler.addFilter(
+        lambda record: record.levelno >= logging.WARNING or record.pathname.startswith(package)
     )
+    logging.basicConfig(handlers=[handler], level=logging.INFO, format="%(message)s")
+    absl_logging.set_verbosity(absl_logging.INFO)
 
 
 def _help_text(flag_values: flags.FlagValues) -> str:

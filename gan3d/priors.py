@@ -17,6 +17,8 @@ from gan3d.render import Topology, face_normals
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
+_LAPLACIAN_VERTICES = 33 * 33  # on this mesh, the demo's, the term is a plain sum over 4 pi
+
 
 def size_term(
     vertices: Float[Array, "V 3"], low: float, high: float
@@ -40,9 +42,10 @@ def size_term(
 def laplacian_term(
     displacements: Float[Array, "V 3"], topology: Topology
 ) -> Float[Array, ""]:
-    """Mean squared uniform Laplacian of the displacements, in units of the edge length's square.
+    """Mean squared uniform Laplacian of the displacements, per squared area around a vertex.
 
-    |d_i - mean over neighbours of d_j|^2 V / (4 pi): the mesh's density cancels to first order.
+    V sum_i |d_i - mean over neighbours of d_j|^2, up to a constant: a finer mesh has differences
+    smaller by 1 / V, so that one weight serves every mesh.
 
     Args:
       displacements: of the vertices from the start shape.
@@ -55,7 +58,7 @@ def laplacian_term(
     along = displacements[b] - displacements[a]
     total = jnp.zeros_like(displacements).at[a].add(along).at[b].add(-along)
     laplacian = total / np.maximum(degree, 1)[:, None]
-    return (laplacian**2).sum() / (4 * np.pi)
+    return (laplacian**2).sum() / (4 * np.pi) * (num_vertices / _LAPLACIAN_VERTICES)
 
 
 def crease_term(vertices: Float[Array, "V 3"], topology: Topology) -> Float[Array, ""]:

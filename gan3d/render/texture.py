@@ -30,6 +30,7 @@ def sample_texture(
         raise ValueError(f"texture must have shape [Th, Tw, C], got {list(texture.shape)}")
     if uv.shape[-1] != 2:
         raise ValueError(f"uv must have shape [..., 2], got {list(uv.shape)}")
+    texture, uv = jnp.asarray(texture), jnp.asarray(uv)
     height, width = texture.shape[:2]
     left, right, x = _neighbours(uv[..., 0], width)
     top, bottom, y = _neighbours(uv[..., 1], height)

@@ -138,7 +138,10 @@ def _steps(
 ) -> Iterator[tuple[TrainState, int, dict[str, Float[Array, ""]]]]:
     """Endless training; yields state, images seen and metrics after every step."""
     devices = jax.local_devices()
-    step = parallel_step(make_step(parts, axis_name=AXIS), devices)
+    steps = {
+        penalise: parallel_step(make_step(parts, AXIS, penalise), devices)
+        for penalise in (False, True)
+    }
     key = jax.random.key(parts.config.seed)
     state = replicate(state, devices)
     print("compiling the training step", flush=True)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden_scenes import picture
+from render_scenes import compile_quickly
 
 from gan3d.render import rasterize
 
@@ -35,8 +36,6 @@ DIFFERENT_PIXELS = {
     "18_sheet_outside_uv_m1": 7,
 }
 SPECIAL = ("90_quirk_aligned_tie_m1", "92_quirk_degenerate_m1")
-# Most of this module's time is compilation; the slowest passes change nothing here.
-compile_quickly = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 class Compared:
