@@ -51,7 +51,7 @@ class Config:
     images: int = _field(
         64000, "length of the training, in images seen", minimum=1, maximum=_COUNT, may_change=True
     )
-    batch: int = _field(32, "images per step, over all devices", minimum=1, maximum=65536)
+    batch: int = _field(16, "images per step, over all devices", minimum=1, maximum=65536)
 
     yaw_degrees: float = _field(
         90.0, "viewpoint prior: yaw uniform in +-this", minimum=0, maximum=180
@@ -101,8 +101,8 @@ class Config:
         0.55, "least mean radius, in units of the ball that just fits", minimum=0, maximum=2
     )
     size_max: float = _field(0.85, "greatest mean radius, same unit", minimum=0, maximum=2)
-    laplacian_weight: float = _field(1.0, "weight of the Laplacian smoothness; 0 = off", minimum=0)
-    crease_weight: float = _field(1.0, "weight of the crease penalty; 0 = off", minimum=0)
+    laplacian_weight: float = _field(4.0, "weight of the Laplacian smoothness; 0 = off", minimum=0)
+    crease_weight: float = _field(100.0, "weight of the crease penalty; 0 = off", minimum=0)
 
     generator_learning_rate: float = _field(2e-3, "Adam step of the generator", minimum=0)
     discriminator_learning_rate: float = _field(2e-3, "Adam step of the discriminator", minimum=0)

@@ -119,7 +119,10 @@ def sample_scenes(parts: Parts, params: Any, key: Array, num: int) -> Scene:
 
 def init_state(parts: Parts, seed: int) -> TrainState:
     """The state before the first step, a pure function of the seed."""
-    generator_params, discriminator_params = _init_params(parts)(jax.random.key(seed, impl="rbg"))
+    key = jax.random.key(seed, impl="rbg")
+    # Under jax.eval_shape nothing is compiled, and options of the compiler are refused.
+    options = None if isinstance(key, jax.core.Tracer) else {"xla_backend_optimization_level": 0}
+    generator_params, discriminator_params = _init_params(parts, options)(key)
     return TrainState(
         images_seen=jnp.zeros((), jnp.int32),
         generator_params=generator_params,
@@ -130,7 +133,7 @@ def init_state(parts: Parts, seed: int) -> TrainState:
     )
 
 
-def _init_params(parts: Parts):
+def _init_params(parts: Parts, compiler_options: dict[str, Any] | None):
     """key -> parameters of both networks, compiled for a fast compilation.
 
     Run once, an initialiser costs only its compilation: six times less with the rbg generator and
@@ -144,4 +147,4 @@ def _init_params(parts: Parts):
         generator_params = parts.generator.init(generator_key, z)["params"]
         return generator_params, parts.discriminator.init(discriminator_key, image)["params"]
 
-    return jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})
+    return jax.jit(init, compiler_options=compiler_options)

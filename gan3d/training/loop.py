@@ -167,7 +167,9 @@ def _sheet_writer(parts: Parts, directory: Path) -> Callable[[int, Any], None]:
     def write(images_seen: int, ema_params: Any) -> None:
         # Through the host: the parameters lie on all devices, the sheet needs one.
         scenes = sample(jax.device_get(ema_params))
-        save_png(directory / f"{images_seen:08d}.png", sample_sheet(scenes, views, parts.stage))
+        path = directory / f"{images_seen:08d}.png"
+        save_png(path, sample_sheet(scenes, views, parts.stage))
+        print(f"sheet of samples: {path}", flush=True)
 
     return write
 

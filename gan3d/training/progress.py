@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Metrics shown in the progress line; all of them go to the files.
 _SHOWN = ("loss_g", "loss_d", "coverage")
+# The first step compiles, and so does the second, where penalties are not computed on every step.
+_COMPILING_STEPS = 2
 
 
 class Progress:
@@ -48,9 +50,9 @@ class Progress:
         self._in_flight = collections.deque()
         self._collected: list[Mapping[str, float]] = []
         self._images_seen = images_seen
-        # (time, images): after the first step, which compiles, and at the last report.
-        self._start: tuple[float, int] | None = None
-        self._last: tuple[float, int] | None = None
+        self._num_steps = 0
+        # (time, images): after the steps that compile, and at the last report.
+        self._start = self._last = (time.monotonic(), images_seen)
 
     def add(self, images_seen: int, metrics: Mapping[str, Float[Array, ""]]) -> None:
         """Takes the metrics of the step that ended at `images_seen`.
@@ -80,7 +82,8 @@ class Progress:
             raise FloatingPointError(f"{', '.join(wrong)} at {images_seen:,} images")
         self._collected.append(values)
         previous, self._images_seen = self._images_seen, images_seen
-        if self._start is None:
+        self._num_steps += 1
+        if self._num_steps <= _COMPILING_STEPS:
             self._start = self._last = (time.monotonic(), images_seen)
         if crosses(self._interval_images, previous, images_seen):
             self._report()

@@ -8,8 +8,8 @@ import pytest
 from gan3d.config import Config
 from gan3d.models import Generator
 from gan3d.models.layers import upsample
-from gan3d.scene import scene_vertices
-from gan3d.training.assemble import assemble, generate, init_state, latent_size
+from gan3d.scene import View, render_scene, scene_vertices
+from gan3d.training.assemble import assemble, generate, latent_size
 
 LATENT, BACKGROUND_LATENT = 6, 4
 SURFACE, TEXTURE, BACKGROUND = 16, 32, 8
@@ -169,15 +169,14 @@ def test_sizes_follow_the_configuration(resolution, surface_size, texture_size):
         background_size=texture_size // 2,
     )
     parts = assemble(config)
-    state = jax.eval_shape(lambda: init_state(parts, 0))
     z = jax.ShapeDtypeStruct((latent_size(parts),), jnp.float32)
-    scene = jax.eval_shape(lambda p, z: generate(parts, p, z), state.generator_params, z)
+    params = jax.eval_shape(parts.generator.init, jax.random.key(0), z)["params"]
+    scene = jax.eval_shape(lambda p, z: generate(parts, p, z), params, z)
     assert scene.surface.shape == (surface_size, surface_size, 3)
     assert scene.texture.shape == (texture_size, texture_size, 3)
     assert scene.background.shape == (texture_size // 2, texture_size // 2, 3)
     assert all(leaf.dtype == jnp.float32 for leaf in scene)
     assert parts.stage.topology.num_vertices == (surface_size + 1) ** 2
-    # The discriminator was initialised for images of this resolution.
-    apply = lambda p, x: parts.discriminator.apply({"params": p}, x)  # noqa: E731
-    image = jax.ShapeDtypeStruct((resolution, resolution, 3), jnp.float32)
-    assert jax.eval_shape(apply, state.discriminator_params, image).shape == ()
+    view = View(jnp.zeros(()), jnp.zeros(()))
+    image = jax.eval_shape(lambda scene: render_scene(scene, view, parts.stage).image, scene)
+    assert image.shape == (resolution, resolution, 3)

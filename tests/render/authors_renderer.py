@@ -59,7 +59,9 @@ def choose(
         low = np.clip(np.floor(xy.min(0) - margin - 1), 0, [width, height]).astype(int)
         high = np.clip(np.ceil(xy.max(0) + margin + 1), 0, [width, height]).astype(int)
         box = np.s_[low[1] : high[1], low[0] : high[0]]
-        pixels = np.stack(np.meshgrid(*(np.arange(*b) + 0.5 for b in zip(low, high))), -1)
+        pixels = np.stack(
+            np.meshgrid(*(np.arange(*b) + 0.5 for b in zip(low, high, strict=True))), -1
+        )
         inside, edge, distance, weights = _closest_point(pixels, xy)
         depth = (weights * z).sum(-1) * (1 + distance / (2 * margin) if margin > 0 else 1)
         nearer = inside & (depth < crisp_depth[box])

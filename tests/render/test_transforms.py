@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,10 +102,3 @@ def test_vmap_over_topologies(batch, loop):
 
     pictures = compile_quickly(jax.vmap(draw_with))(topologies, vertices[:2], yaw[:2, 0])
     assert_trees_close(pictures, loop[0][:2, 0])
-
-
-def test_checkpointed_gradient_equals_loop(batch, loop):
-    vertices, yaw = batch
-    again = jax.checkpoint(functools.partial(loss))
-    gradient = compile_quickly(jax.grad(again, argnums=(0, 1)))(vertices[0], yaw[0, 0])
-    assert_trees_close(gradient, jax.tree.map(lambda x: x[0, 0], loop[1]))

@@ -35,14 +35,15 @@ def test_averages_between_reports(writer, clock):
     assert [(row["images"], row["loss_g"]) for row in rows] == [(20, 1.5), (40, 4.0)]
 
 
-def test_line_has_speed_and_time_left_without_the_compiling_step(writer, clock, capsys):
-    progress = Progress(writer, images_seen=0, total_images=1000, interval_images=20)
-    progress.add(10, metrics(1.0))
+def test_line_has_speed_and_time_left_without_the_compiling_steps(writer, clock, capsys):
+    progress = Progress(writer, images_seen=0, total_images=1000, interval_images=40)
+    for images_seen in (10, 20, 30):
+        progress.add(images_seen, metrics(1.0))
     assert capsys.readouterr().out == ""
-    progress.add(20, metrics(1.0))
+    progress.add(40, metrics(1.0))
     assert capsys.readouterr().out == (
-        "20/1,000 images | 10.0 images/s | loss_g 1.000 | loss_d 1.000 | coverage 0.500 | "
-        "1m38s left\n"
+        "40/1,000 images | 20.0 images/s | loss_g 1.000 | loss_d 1.000 | coverage 0.500 | "
+        "48s left\n"
     )
 
 
