@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 _LAPLACIAN_VERTICES = 33 * 33  # on this mesh, the demo's, the term is a plain sum over 4 pi
 
 
-def size_term(
-    vertices: Float[Array, "V 3"], low: float, high: float
-) -> Float[Array, ""]:
+def size_term(vertices: Float[Array, "V 3"], low: float, high: float) -> Float[Array, ""]:
     """Hinges on the mean radius, and on the distance of the centre from the origin.
 
     max(0, low - r)^2 + max(0, r - high)^2 + max(0, |c| - 0.1)^2: nothing pulls inside the range,
@@ -39,9 +37,7 @@ def size_term(
     return hinge(low - radius) + hinge(radius - high) + hinge(offset - 0.1)
 
 
-def laplacian_term(
-    displacements: Float[Array, "V 3"], topology: Topology
-) -> Float[Array, ""]:
+def laplacian_term(displacements: Float[Array, "V 3"], topology: Topology) -> Float[Array, ""]:
     """Mean squared uniform Laplacian of the displacements, per squared area around a vertex.
 
     V sum_i |d_i - mean over neighbours of d_j|^2, up to a constant: a finer mesh has differences

@@ -65,6 +65,9 @@ class ViewPrior:
         return View(unit[0] * self.yaw_range, unit[1] * self.pitch_range)
 
 
+DEFAULT_PRIOR = ViewPrior(math.radians(90), math.radians(15))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stage:
     """What all scenes of one family share: how a scene becomes a mesh and a picture.
@@ -104,7 +107,7 @@ def make_stage(
     fov: float,
     margin_pixels: float = 1.0,
     chart: str = "octahedral",
-    prior: ViewPrior = ViewPrior(math.pi / 2, math.radians(15)),
+    prior: ViewPrior = DEFAULT_PRIOR,
 ) -> Stage:
     """A stage whose mesh is a grid of (surface_size + 1)^2 vertices."""
     template, topology = sphere_mesh(surface_size + 1, chart)

@@ -111,9 +111,9 @@ def convolve(x: Float[Array, "H W I"], kernel: Float[Array, "K K I O"], padding:
     margin = kernel.shape[0] // 2 if padding != "zero" else 0
     x = pad(x, margin, padding) if margin else x
     dimensions = ("NHWC", "HWIO", "NHWC")
-    y = jax.lax.conv_general_dilated(
-        x[None], kernel, (1, 1), "SAME", dimension_numbers=dimensions
-    )[0]
+    y = jax.lax.conv_general_dilated(x[None], kernel, (1, 1), "SAME", dimension_numbers=dimensions)[
+        0
+    ]
     # Cropping a "SAME" convolution is several times faster on CPU than a "VALID" one.
     return y[margin:-margin, margin:-margin] if margin else y
 
@@ -129,9 +129,7 @@ def pad(x: Float[Array, "H W C"], margin: int, padding: str) -> Float[Array, "H+
     if padding != "octahedral":
         raise ValueError(f"padding must be zero, edge or octahedral, got {padding!r}")
     turned = x[::-1]
-    x = jnp.concatenate(
-        [turned[:, :margin][:, ::-1], x, turned[:, -margin:][:, ::-1]], axis=1
-    )
+    x = jnp.concatenate([turned[:, :margin][:, ::-1], x, turned[:, -margin:][:, ::-1]], axis=1)
     turned = x[:, ::-1]
     return jnp.concatenate([turned[:margin][::-1], x, turned[-margin:][::-1]], axis=0)
 

@@ -20,6 +20,7 @@ face), and where a mesh intersects itself the visible boundary is no mesh edge.
 
 from gan3d.render.camera import Camera, camera_from_world, orbit_camera, project
 from gan3d.render.composite import composite
+from gan3d.render.interpolate import interpolate
 from gan3d.render.mesh import (
     Topology,
     face_normals,
@@ -29,7 +30,7 @@ from gan3d.render.mesh import (
     vertex_normals,
 )
 from gan3d.render.pipeline import Rendering, render
-from gan3d.render.rasterize import Fragments, interpolate, rasterize
+from gan3d.render.rasterize import Fragments, rasterize
 from gan3d.render.texture import sample_texture
 
 __all__ = [

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gan3d.render.camera import Camera, project
 from gan3d.render.composite import composite
+from gan3d.render.interpolate import interpolate
 from gan3d.render.mesh import Topology
-from gan3d.render.rasterize import Fragments, interpolate, rasterize
+from gan3d.render.rasterize import Fragments, rasterize
 from gan3d.render.texture import sample_texture
 
 if TYPE_CHECKING:

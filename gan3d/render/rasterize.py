@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan3d.render.mesh import Topology
-from gan3d.render.visibility import Corners, Visible, find_visible, gather_corners
+from gan3d.render.visibility import Corners, find_visible, gather_corners
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -188,7 +188,7 @@ def _surface_terms(corners: Corners, face, image_size):
     y = [corners.y[:, k][index] - py for k in range(3)]
     z = [_safe(corners.z[:, k][index], valid) for k in range(3)]
     area = [x[i] * y[j] - y[i] * x[j] for i, j in ((1, 2), (2, 0), (0, 1))]
-    weight = [a / depth for a, depth in zip(area, z)]
+    weight = [a / depth for a, depth in zip(area, z, strict=True)]
     total = _safe(weight[0] + weight[1] + weight[2], valid)
     return x, y, z, area, weight, total, valid
 
@@ -205,11 +205,11 @@ def _surface_bwd(corners: Corners, face, image_size, g_barycentric, g_depth):
     x, y, z, area, weight, total, valid = _surface_terms(corners, face, image_size)
     g_depth = jnp.where(valid, g_depth, 0)
     g_bary = [jnp.where(valid, g_barycentric[..., k], 0) for k in range(3)]
-    mean = sum(g * w for g, w in zip(g_bary, weight)) / total
+    mean = sum(g * w for g, w in zip(g_bary, weight, strict=True)) / total
     shared = mean + g_depth * (area[0] + area[1] + area[2]) / total
     g_weight = [(g - shared) / total for g in g_bary]
-    g_area = [g / depth + g_depth / total for g, depth in zip(g_weight, z)]
-    g_z = [-g * a / (depth * depth) for g, a, depth in zip(g_weight, area, z)]
+    g_area = [g / depth + g_depth / total for g, depth in zip(g_weight, z, strict=True)]
+    g_z = [-g * a / (depth * depth) for g, a, depth in zip(g_weight, area, z, strict=True)]
     # Corner k enters the areas opposite its two neighbours i = k + 1 and j = k + 2.
     turns = ((0, 1, 2), (1, 2, 0), (2, 0, 1))
     g_x = [g_area[j] * y[i] - g_area[i] * y[j] for _, i, j in turns]
@@ -318,33 +318,9 @@ def _scatter(total, faces, found, corners, cotangents):
         vertices = [faces[:, k][jnp.maximum(found, 0)] for k in corners]
     vertices = [jnp.where(found >= 0, vertex, missing) for vertex in vertices]
     columns = [total[:, i] for i in range(3)]
-    for vertex, values in zip(vertices, cotangents):
+    for vertex, values in zip(vertices, cotangents, strict=True):
         columns = [
             column.at[vertex.reshape(-1)].add(value.reshape(-1), mode="drop")
-            for column, value in zip(columns, values)
+            for column, value in zip(columns, values, strict=True)
         ]
     return jnp.stack(columns, axis=-1)
-
-
-def interpolate(
-    attributes: Float[Array, "V C"], fragments: Fragments, topology: Topology
-) -> Float[Array, "2 H W C"]:
-    """Vertex attributes at every fragment, perspective-correct; zero where a layer is empty.
-
-    Args:
-      attributes: any values per vertex.
-      fragments: from `rasterize`.
-      topology: the mesh that was rasterized.
-
-    Returns:
-      Values per layer and pixel. Differentiable in attributes and barycentrics.
-    """
-    if attributes.ndim != 2 or attributes.shape[0] != topology.num_vertices:
-        raise ValueError(
-            f"attributes must have shape [{topology.num_vertices}, C], got {list(attributes.shape)}"
-        )
-    if topology.num_faces == 0:
-        return jnp.zeros((*fragments.face.shape, attributes.shape[1]), attributes.dtype)
-    corners = jnp.asarray(topology.faces)[jnp.maximum(fragments.face, 0)]
-    values = jnp.asarray(attributes)[corners]
-    return (values * fragments.barycentric[..., None]).sum(-2)

@@ -95,7 +95,7 @@ def _batch_native(search, image_size):
     def _merge_axes(axis_size, in_batched, *arrays):
         spread = [
             a if is_batched else jnp.broadcast_to(a, (axis_size, *a.shape))
-            for a, is_batched in zip(arrays, in_batched)
+            for a, is_batched in zip(arrays, in_batched, strict=True)
         ]
         merged = [a.reshape(-1, *a.shape[2:]) for a in spread]
         outputs = batched(*merged)
@@ -218,7 +218,7 @@ def _search_faces(x, y, z, drawn, *, image_size):
                         for i, j in ((1, 2), (2, 0), (0, 1))
                     ]
                     inside = (weight[0] >= 0) & (weight[1] >= 0) & (weight[2] >= 0)
-                    over_depth = sum(w * i for w, i in zip(weight, inverse))
+                    over_depth = sum(w * i for w, i in zip(weight, inverse, strict=True))
                     inside = inside & (over_depth > 0)
                     depth = sum(weight) / jnp.where(inside, over_depth, x.dtype.type(1))
                     keys = _scatter_nearest(

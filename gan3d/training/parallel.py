@@ -24,9 +24,7 @@ def replicate(state: Any, devices: Sequence[jax.Device]) -> Any:
     return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
 
 
-def shard_batch(
-    images: UInt8[Array, "B R R 3"], num_devices: int
-) -> UInt8[Array, "D B/D R R 3"]:
+def shard_batch(images: UInt8[Array, "B R R 3"], num_devices: int) -> UInt8[Array, "D B/D R R 3"]:
     """Splits a batch over the devices.
 
     Raises:

@@ -64,7 +64,7 @@ class TestPad:
         np.testing.assert_array_equal(padded, x[rows][:, columns])
 
     def test_other_names_are_refused(self):
-        with pytest.raises(ValueError, match="padding must be .* got 'wrap'"):
+        with pytest.raises(ValueError, match=r"padding must be .* got 'wrap'"):
             layers.pad(jnp.zeros((4, 4, 1)), 1, "wrap")
 
 
