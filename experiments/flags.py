@@ -85,7 +85,8 @@ def _configure_logging() -> None:
     handler.addFilter(
         lambda record: record.levelno >= logging.WARNING or record.pathname.startswith(package)
     )
-    logging.basicConfig(handlers=[handler], level=logging.INFO, format="%(message)s")
+    # Forced: a library imported before this may have set up the root logger its own way.
+    logging.basicConfig(handlers=[handler], level=logging.INFO, format="%(message)s", force=True)
     absl_logging.set_verbosity(absl_logging.INFO)
 
 

@@ -16,3 +16,8 @@ import jax
 jax.config.update("jax_num_cpu_devices", 2)
 # A broadcast between different numbers of axes is more often a mistake than meant.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_modifyitems(items):
+    """Starts with the longest module, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_resume.py")

@@ -12,10 +12,9 @@ import numpy as np
 import optax
 import pytest
 
-import gan3d.scene
 from gan3d.config import Config
 from gan3d.priors import crease_term, laplacian_term, size_term
-from gan3d.scene import View, render_scene, scene_vertices
+from gan3d.scene import render_scene, scene_vertices
 from gan3d.training.assemble import assemble, generate, init_state, latent_size
 from gan3d.training.step import (
     discriminator_gradients,
@@ -179,73 +178,6 @@ def discriminator_loss(parts, params, real, fake, penalty_weight: float):
     square = lambda x: (slope(x) ** 2).sum((1, 2, 3)).mean()  # noqa: E731
     penalty = CONFIG.r1_gamma / 2 * square(real) + CONFIG.r2_gamma / 2 * square(fake)
     return adversarial + penalty_weight * penalty
-
-
-class TestNoSecondDerivativeCrossesTheRenderer:
-    @pytest.fixture
-    def backward_calls(self, monkeypatch):
-        """Guards the renderer: differentiating its gradient raises. Lists the backward passes.
-
-        The forward rule of a custom_vjp, too, is differentiated in a second derivative only.
-        """
-        calls = []
-        rasterize = gan3d.scene.rasterize
-
-        @jax.custom_jvp
-        def once_only(x):
-            return x
-
-        @once_only.defjvp
-        def _(primals, tangents):
-            raise SecondDerivativeError
-
-        def guarded(points, topology, image_size, margin_pixels):
-            @jax.custom_vjp
-            def draw(points):
-                return rasterize(points, topology, image_size, margin_pixels)
-
-            def forward(points):
-                return jax.vjp(draw.fun, once_only(points))
-
-            def backward(pull_back, cotangent):
-                calls.append("backward")
-                (gradient,) = pull_back(cotangent)
-                return (once_only(gradient),)
-
-            draw.defvjp(forward, backward)
-            return draw(points)
-
-        monkeypatch.setattr(gan3d.scene, "rasterize", guarded)
-        return calls
-
-    @pytest.mark.parametrize("loss", ["relativistic", "nonsaturating"])
-    def test_in_a_step_with_penalties(self, backward_calls, state, images, loss):
-        config = dataclasses.replace(CONFIG, penalty_interval=1, loss=loss)
-        parts = dataclasses.replace(
-            assemble(config),
-            generator_optimizer=recording(0.01),
-            discriminator_optimizer=recording(0.1),
-        )
-        jax.eval_shape(make_step(parts, penalise=True), state, images, jax.random.key(0))
-        assert backward_calls == ["backward"]
-
-    def test_the_guard_notices_one_that_does(self, backward_calls, parts, state):
-        z, view = jnp.ones(latent_size(parts)), View(jnp.zeros(()), jnp.zeros(()))
-
-        def brightness(params):
-            return render_scene(generate(parts, params, z), view, parts.stage).image.sum()
-
-        def penalty(params):
-            return optax.tree.norm(jax.grad(brightness)(params))
-
-        jax.eval_shape(penalty, state.generator_params)
-        assert backward_calls == ["backward"]
-        with pytest.raises(SecondDerivativeError):
-            jax.eval_shape(jax.grad(penalty), state.generator_params)
-
-
-class SecondDerivativeError(Exception):
-    """A derivative of the renderer's gradient was asked for."""
 
 
 def test_generator_gradient_is_that_of_the_whole_loss(once, composed):

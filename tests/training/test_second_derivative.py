@@ -1,0 +1,96 @@
+"""No second derivative crosses the renderer: a step that asked for one would not even trace."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import gan3d.scene
+from gan3d.config import Config
+from gan3d.scene import View, render_scene
+from gan3d.training.assemble import assemble, generate, init_state, latent_size
+from gan3d.training.step import make_step
+
+CONFIG = Config(
+    batch=2,
+    resolution=16,
+    surface_size=8,
+    texture_size=16,
+    background_size=8,
+    latent_size=6,
+    background_latent_size=4,
+    generator_width=8,
+    discriminator_width=8,
+    penalty_interval=1,
+)
+
+
+class SecondDerivativeError(Exception):
+    """A derivative of the renderer's gradient was asked for."""
+
+
+@pytest.fixture
+def backward_passes(monkeypatch):
+    """Guards the renderer: differentiating its gradient raises. Lists the backward passes traced.
+
+    The forward rule of a custom_vjp, too, is differentiated in a second derivative only.
+    """
+    passes = []
+    rasterize = gan3d.scene.rasterize
+
+    @jax.custom_jvp
+    def once_only(x):
+        return x
+
+    @once_only.defjvp
+    def _(primals, tangents):
+        raise SecondDerivativeError
+
+    def guarded(points, topology, image_size, margin_pixels):
+        @jax.custom_vjp
+        def draw(points):
+            return rasterize(points, topology, image_size, margin_pixels)
+
+        def forward(points):
+            return jax.vjp(draw.fun, once_only(points))
+
+        def backward(pull_back, cotangent):
+            passes.append("backward")
+            (gradient,) = pull_back(cotangent)
+            return (once_only(gradient),)
+
+        draw.defvjp(forward, backward)
+        return draw(points)
+
+    monkeypatch.setattr(gan3d.scene, "rasterize", guarded)
+    return passes
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "nonsaturating"])
+def test_none_in_a_step_with_penalties(backward_passes, loss):
+    parts = assemble(dataclasses.replace(CONFIG, loss=loss))
+    state = jax.eval_shape(lambda: init_state(parts, 0))
+    images = jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.uint8)
+    jax.eval_shape(make_step(parts, penalise=True), state, images, jax.random.key(0))
+    assert backward_passes == ["backward"]
+
+
+def test_the_guard_notices_one(backward_passes):
+    parts = assemble(CONFIG)
+    params = jax.eval_shape(lambda: init_state(parts, 0)).generator_params
+    z, view = jnp.ones(latent_size(parts)), View(jnp.zeros(()), jnp.zeros(()))
+
+    def brightness(params):
+        return render_scene(generate(parts, params, z), view, parts.stage).image.sum()
+
+    def penalty(params):
+        return optax.tree.norm(jax.grad(brightness)(params))
+
+    jax.eval_shape(penalty, params)
+    assert backward_passes == ["backward"]
+    with pytest.raises(SecondDerivativeError):
+        jax.eval_shape(jax.grad(penalty), params)
