@@ -15,7 +15,9 @@ Conventions, stated once:
 
 What stays discontinuous by nature: a face at the silhouette that turns from front to back changes
 the edge that bounds the object (the colour of the margin may step by the difference across that
-face), and where a mesh intersects itself the visible boundary is no mesh edge.
+face), and where a mesh intersects itself the visible boundary is no mesh edge. Where two
+silhouettes cross off both surfaces, the nearer in distance takes the one margin layer: opacity is
+continuous there, the margin's colour may step.
 """
 
 from gan3d.render.camera import Camera, camera_from_world, orbit_camera, project
