@@ -42,7 +42,7 @@ class Dense(nn.Module):
     rate: float = 1.0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... O"]:
+    def __call__(self, x: Float[Array, "I"]) -> Float[Array, "O"]:
         fan_in = x.shape[-1]
         shape = (fan_in, self.features)
         kernel = self.param("kernel", nn.initializers.normal(1 / self.rate), shape)
@@ -119,7 +119,7 @@ def convolve(x: Float[Array, "H W I"], kernel: Float[Array, "K K I O"], padding:
 
 
 def pad(x: Float[Array, "H W C"], margin: int, padding: str) -> Float[Array, "H+2m W+2m C"]:
-    """Extends a map beyond its borders: by its edge, or across the octahedral chart's folds.
+    """Extends a map beyond its borders by margin >= 1: its edge, or across the chart's folds.
 
     In the octahedral chart each border is glued to itself, mirrored about its midpoint: beyond
     pixel (i, 0) lies (n - 1 - i, 0), then (n - 1 - i, 1).

@@ -37,7 +37,8 @@ def make_step(parts: Parts, axis_name: str | None = None, penalise: bool = True)
 
     Returns:
       The step. images are uint8 [b, R, R, 3], this device's share; key is the run's key, into
-      which the step folds images seen and the device's index. Metrics are scalars, averaged.
+      which the step folds images seen. Latents are drawn for the global batch and sliced, so the
+      number of devices changes nothing. Metrics are scalars, averaged.
     """
     config = parts.config
 
