@@ -49,7 +49,7 @@ class Config:
         0, "seed of initial parameters, data order and latents", minimum=0, maximum=_COUNT
     )
     images: int = _field(
-        64000, "length of the training, in images seen", minimum=1, maximum=_COUNT, may_change=True
+        96000, "length of the training, in images seen", minimum=1, maximum=_COUNT, may_change=True
     )
     batch: int = _field(16, "images per step, over all devices", minimum=1, maximum=65536)
 
@@ -103,6 +103,18 @@ class Config:
     size_max: float = _field(0.85, "greatest mean radius, same unit", minimum=0, maximum=2)
     laplacian_weight: float = _field(4.0, "weight of the Laplacian smoothness; 0 = off", minimum=0)
     crease_weight: float = _field(100.0, "weight of the crease penalty; 0 = off", minimum=0)
+    smoothness_hold_images: int = _field(
+        48000,
+        "images seen until the Laplacian and crease weights begin to fall",
+        minimum=0,
+        maximum=_COUNT,
+    )
+    smoothness_halflife_images: int = _field(
+        6000, "half-life of these weights from then on, in images", minimum=1, maximum=_COUNT
+    )
+    smoothness_floor: float = _field(
+        0.05, "part of these weights that stays for good; 1 = they never fall", minimum=0, maximum=1
+    )
 
     generator_learning_rate: float = _field(2e-3, "Adam step of the generator", minimum=0)
     discriminator_learning_rate: float = _field(2e-3, "Adam step of the discriminator", minimum=0)
@@ -135,6 +147,7 @@ PRESETS: dict[str, Config] = {
         surface_size=32,
         texture_size=64,
         background_size=32,
+        smoothness_floor=1.0,
         log_interval_images=640,
         sheet_interval_images=12_800,
         checkpoint_interval_images=12_800,

@@ -15,7 +15,7 @@ import numpy as np
 from gan3d.render import Topology, face_normals
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jaxtyping import Array, Float, Int
 
 _LAPLACIAN_VERTICES = 33 * 33  # on this mesh, the demo's, the term is a plain sum over 4 pi
 
@@ -35,6 +35,25 @@ def size_term(vertices: Float[Array, "V 3"], low: float, high: float) -> Float[A
     offset = jnp.sqrt((vertices.mean(0) ** 2).sum() + 1e-12)
     hinge = lambda excess: jnp.maximum(excess, 0) ** 2  # noqa: E731
     return hinge(low - radius) + hinge(radius - high) + hinge(offset - 0.1)
+
+
+def smoothness_fraction(
+    images_seen: Int[Array, ""], hold_images: int, halflife_images: int, floor: float
+) -> Float[Array, ""]:
+    """What is left of the smoothness weights: 1, then halving, down to the floor.
+
+    A stiff surface finds the coarse form; if it yields too early, wrinkles take the place of eyes
+    for good, and if it never does, there is no nose. The clock is images seen, so that a longer
+    training begins like a shorter one.
+
+    Args:
+      images_seen: so far.
+      hold_images: the fraction is 1 until then.
+      halflife_images: it halves every so many images from then on.
+      floor: least fraction, in [0, 1].
+    """
+    halvings = jnp.maximum(images_seen - hold_images, 0) / halflife_images
+    return jnp.maximum(floor, 0.5**halvings)
 
 
 def laplacian_term(displacements: Float[Array, "V 3"], topology: Topology) -> Float[Array, ""]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan3d.priors import crease_term, laplacian_term, size_term
+from gan3d.priors import crease_term, laplacian_term, size_term, smoothness_fraction
 from gan3d.render import make_topology, sphere_mesh
 
 LOW, HIGH = 0.5, 0.8
@@ -133,3 +133,16 @@ class TestCrease:
             value, slope = jax.value_and_grad(crease_term)(jnp.asarray(shape), topology)
             assert np.isfinite(value) and np.isfinite(slope).all()
         assert crease_term(jnp.zeros_like(vertices), topology) == 0
+
+
+class TestSmoothnessFraction:
+    @pytest.mark.parametrize(
+        ("images", "expected"),
+        [(0, 1.0), (300, 1.0), (400, 0.5), (500, 0.25), (550, 0.5**2.5), (10**9, 0.1)],
+    )
+    def test_it_stays_then_halves_down_to_the_floor(self, images, expected):
+        fraction = smoothness_fraction(jnp.int32(images), 300, 100, 0.1)
+        np.testing.assert_allclose(fraction, expected, rtol=1e-6)
+
+    def test_with_floor_one_it_stays(self):
+        assert smoothness_fraction(jnp.int32(10**9), 0, 1, 1.0) == 1

@@ -15,9 +15,10 @@ Conventions, stated once:
 
 What stays discontinuous by nature: a face at the silhouette that turns from front to back changes
 the edge that bounds the object (the colour of the margin may step by the difference across that
-face), and where a mesh intersects itself the visible boundary is no mesh edge. Where two
-silhouettes cross off both surfaces, the nearer in distance takes the one margin layer: opacity is
-continuous there, the margin's colour may step.
+face), and where a mesh intersects itself the visible boundary is no mesh edge. Where silhouettes of
+two connected components cross, each fades on its own; where one component's silhouette crosses
+itself, the closest edge takes the one margin there is: beside such a crossing the colour of a pixel
+may step.
 """
 
 from gan3d.render.camera import Camera, camera_from_world, orbit_camera, project

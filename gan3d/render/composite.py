@@ -11,16 +11,17 @@ if TYPE_CHECKING:
 
 
 def composite(
-    values: Float[Array, "2 H W C"],
-    alpha: Float[Array, "2 H W"],
+    values: Float[Array, "L H W C"],
+    alpha: Float[Array, "L H W"],
     background: Float[Array, "H W C"] | None = None,
 ) -> tuple[Float[Array, "H W C"], Float[Array, "H W"]]:
-    """Mattes the margin over the surface and both over the background.
+    """Mattes each layer over those behind it, and all over the background.
 
-    color = a0 c0 + (1 - a0) (a1 c1 + (1 - a1) background),  alpha = a0 + (1 - a0) a1.
+    color = a0 c0 + (1 - a0) (a1 c1 + (1 - a1) (... background)),  alpha = 1 - product of (1 - a).
+    Source: Porter & Duff 1984, "Compositing digital images", the operator *over*.
 
     Args:
-      values: colours (or any attribute) of the layers, not premultiplied; 0 lies before 1.
+      values: colours (or any attribute) of the layers, front to back, not premultiplied.
       alpha: opacity of the layers.
       background: what lies behind. None: the object's own mean colour is returned, not
         premultiplied, and zero where alpha is zero.
@@ -28,14 +29,17 @@ def composite(
     Returns:
       (color, alpha), alpha being the object's opacity with and without background.
     """
-    if values.shape[:-1] != alpha.shape or alpha.shape[0] != 2:
+    if values.shape[:-1] != alpha.shape or values.ndim != 4:
         raise ValueError(
-            "values must have shape [2, H, W, C] and alpha [2, H, W], "
+            "values must have shape [L, H, W, C] and alpha [L, H, W], "
             f"got {list(values.shape)} and {list(alpha.shape)}"
         )
-    front, back = alpha[0], (1 - alpha[0]) * alpha[1]
-    total = front + back
-    color = front[..., None] * values[0] + back[..., None] * values[1]
+    color = jnp.zeros(values.shape[1:], values.dtype)
+    total = jnp.zeros(alpha.shape[1:], alpha.dtype)
+    for layer, opacity in zip(values, alpha, strict=True):
+        share = (1 - total) * opacity
+        color = color + share[..., None] * layer
+        total = total + share
     if background is not None:
         return color + (1 - total)[..., None] * background, total
     drawn = total > 0

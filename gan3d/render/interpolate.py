@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def interpolate(
     attributes: Float[Array, "V C"], fragments: Fragments, topology: Topology
-) -> Float[Array, "2 H W C"]:
+) -> Float[Array, "L H W C"]:
     """Vertex attributes at every fragment, perspective-correct; zero where a layer is empty.
 
     Args:

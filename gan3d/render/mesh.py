@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.sparse import coo_array  # jax itself depends on scipy
+from scipy.sparse.csgraph import connected_components
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -30,6 +32,8 @@ class Topology:
       neighbors: face across edge k (corner k to corner k + 1), -1 where there is none.
       edges: welded vertex indices of every edge once.
       edge_faces: the two faces of every edge, -1 where there is none.
+      component: of each face, which connected part of the mesh it belongs to, from 0.
+      num_components: connected parts; known to the compiler.
     """
 
     faces: Int[Array, "F 3"]
@@ -38,6 +42,8 @@ class Topology:
     neighbors: Int[Array, "F 3"]
     edges: Int[Array, "E 2"]
     edge_faces: Int[Array, "E 2"]
+    component: Int[Array, "F"]
+    num_components: int = dataclasses.field(metadata=dict(static=True))
 
     @property
     def num_vertices(self) -> int:
@@ -87,6 +93,7 @@ def make_topology(
         if array.shape != shape:
             raise ValueError(f"{name} must have shape {list(shape)}, got {list(array.shape)}")
     neighbors, edges, edge_faces = _adjacency(weld[faces])
+    component, num_components = _components(weld[faces], num_vertices)
     return Topology(
         faces=faces.astype(np.int32),
         uvs=uvs.astype(np.float32),
@@ -94,6 +101,8 @@ def make_topology(
         neighbors=neighbors.astype(np.int32),
         edges=edges.astype(np.int32),
         edge_faces=edge_faces.astype(np.int32),
+        component=component.astype(np.int32),
+        num_components=num_components,
     )
 
 
@@ -113,6 +122,16 @@ def _adjacency(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     edge_faces[paired, 1] = two // 3
     proper = edges[:, 0] != edges[:, 1]
     return opposite.reshape(-1, 3), edges[proper], edge_faces[proper]
+
+
+def _components(faces: np.ndarray, num_vertices: int) -> tuple[np.ndarray, int]:
+    """Connected part of each welded face, and how many there are."""
+    links = np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1).reshape(-1, 2).T
+    graph = coo_array((np.ones(links.shape[1]), links), shape=(num_vertices, num_vertices))
+    _, of_vertex = connected_components(graph, directed=False)
+    # Vertices without a face are parts of their own and do not count.
+    parts, component = np.unique(of_vertex[faces[:, 0]], return_inverse=True)
+    return component.reshape(-1), len(parts)
 
 
 def octahedral_direction(uv: Float[Array, "... 2"]) -> Float[Array, "... 3"]:

@@ -1,13 +1,15 @@
 """Fragments from screen points: the soft rasterizer and its hand-written gradient.
 
-Two layers per pixel p:
+Layers per pixel p, front to back:
 
-* surface (1): the nearest front face that contains p, alpha 1;
-* margin (0): the nearest silhouette edge within `margin` pixels on its outer side, if its closest
-  point q lies before the surface; alpha = 1 - |p - q| / margin, attributes those of q.
+* margin: the closest silhouette edge within `margin` pixels, p on its outer side, if its closest
+  point q lies before the surface; alpha = 1 - |p - q| / margin, attributes those of q. A mesh of
+  several connected components has a second margin, the closest edge of another component: where
+  the silhouettes of two objects cross, each fades on its own, the nearer over the farther;
+* surface, the last layer: the nearest front face that contains p, alpha 1.
 
 `visibility.py` decides which face and edge that is; here their barycentrics, depth and alpha are
-computed from the few vertices involved, and differentiated. An image composited from the two
+computed from the few vertices involved, and differentiated. An image composited from these
 layers is continuous in the vertices at background boundaries and at self-occlusions, so its
 gradient sees every silhouette.
 """
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 
 
 class Fragments(NamedTuple):
-    """What two layers show at each pixel: 0 the margin, 1 the surface.
+    """What L layers show at each pixel, front to back: one or two margins, last the surface.
+
+    L is 2 for a connected mesh and 3 for one of several components.
 
     Attributes:
       face: index of the face, -1 where the layer is empty.
@@ -38,10 +42,10 @@ class Fragments(NamedTuple):
       alpha: opacity in [0, 1]; zero where empty, one on the surface.
     """
 
-    face: Int[Array, "2 H W"]
-    barycentric: Float[Array, "2 H W 3"]
-    depth: Float[Array, "2 H W"]
-    alpha: Float[Array, "2 H W"]
+    face: Int[Array, "L H W"]
+    barycentric: Float[Array, "L H W 3"]
+    depth: Float[Array, "L H W"]
+    alpha: Float[Array, "L H W"]
 
 
 def rasterize(
@@ -70,8 +74,11 @@ def rasterize(
     """
     _validate(points, topology, image_size, margin_pixels)
     height, width = (int(size) for size in image_size)
-    faces, neighbors = jnp.asarray(topology.faces), jnp.asarray(topology.neighbors)
-    return _rasterize(jnp.asarray(points), faces, neighbors, (height, width), float(margin_pixels))
+    connectivity = _Connectivity(
+        *(jnp.asarray(a) for a in (topology.faces, topology.neighbors, topology.component))
+    )
+    settings = _Settings((height, width), float(margin_pixels), 1 + (topology.num_components > 1))
+    return _rasterize(jnp.asarray(points), connectivity, settings)
 
 
 def _validate(points, topology, image_size, margin_pixels):
@@ -92,28 +99,56 @@ def _validate(points, topology, image_size, margin_pixels):
         raise ValueError(f"margin_pixels must be finite and at least 0, got {margin_pixels}")
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _rasterize(points, faces, neighbors, image_size, margin):
-    return _rasterize_fwd(points, faces, neighbors, image_size, margin)[0]
+class _Connectivity(NamedTuple):
+    faces: Int[Array, "F 3"]
+    neighbors: Int[Array, "F 3"]
+    component: Int[Array, "F"]
 
 
-def _rasterize_fwd(points, faces, neighbors, image_size, margin):
-    visible = find_visible(points, faces, neighbors, image_size, margin)
-    if faces.shape[0] == 0:
-        return _empty(points.dtype, image_size), (points, faces, visible)
-    corners = gather_corners(points, faces)
-    surface = _surface(corners, visible.face, image_size)
-    edge = _margin(corners, visible.half_edge, image_size, margin)
+class _Settings(NamedTuple):
+    image_size: tuple[int, int]
+    margin: float
+    num_margins: int
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _rasterize(points, connectivity: _Connectivity, settings: _Settings):
+    return _rasterize_fwd(points, connectivity, settings)[0]
+
+
+def _rasterize_fwd(points, connectivity, settings):
+    visible = find_visible(points, *connectivity, *settings)
+    if connectivity.faces.shape[0] == 0:
+        return _empty(points.dtype, settings), (points, connectivity, visible)
+    corners = gather_corners(points, connectivity.faces)
+    surface = _surface(corners, visible.face, settings.image_size)
+    margins = [_margin(corners, half_edge, settings) for half_edge in visible.half_edge]
+    if settings.num_margins == 2:
+        margins, half_edge = _nearer_first(margins, visible.half_edge)
+        visible = visible._replace(half_edge=half_edge)
+    faces = [_half_edge_face(half_edge) for half_edge in visible.half_edge]
     layers = Fragments(
-        face=jnp.stack([_half_edge_face(visible.half_edge), visible.face]),
-        barycentric=jnp.stack([edge.barycentric, surface.barycentric]),
-        depth=jnp.stack([edge.depth, surface.depth]),
-        alpha=jnp.stack([edge.alpha, (visible.face >= 0).astype(points.dtype)]),
+        jnp.stack([*faces, visible.face]),
+        *(jnp.stack(values) for values in zip(*margins, surface, strict=True)),
     )
-    return layers, (points, faces, visible)
+    return layers, (points, connectivity, visible)
 
 
-def _rasterize_bwd(image_size, margin, residuals, cotangent):
+def _nearer_first(margins, half_edge):
+    """Orders two margins by depth; an empty one has no place of its own."""
+    first, second = margins
+    swap = (half_edge[1] >= 0) & (second.depth < first.depth)
+
+    def order(one, other):
+        mask = swap.reshape(swap.shape + (1,) * (one.ndim - swap.ndim))
+        return jnp.where(mask, other, one), jnp.where(mask, one, other)
+
+    pairs = [order(one, other) for one, other in zip(first, second, strict=True)]
+    margins = [_Layer(*values) for values in zip(*pairs, strict=True)]
+    return margins, jnp.stack(order(*half_edge))
+
+
+def _rasterize_bwd(settings, residuals, cotangent):
     """Cotangents of the fragments -> of the points: gather, a few products, scatter-add.
 
     Surface. With w_k = E_k / z_k, E_k the doubled area of p and the edge opposite corner k, and
@@ -127,25 +162,26 @@ def _rasterize_bwd(image_size, margin, residuals, cotangent):
     and weights w_a = (1 - t) / z_a, w_b = t / z_b as above, where t = (p - a) . e / |e|^2 moves
     with the end points unless it is clamped.
     """
-    points, faces, visible = residuals
+    points, connectivity, visible = residuals
+    faces, (image_size, margin, num_margins) = connectivity.faces, settings
     if faces.shape[0] == 0:
-        return jnp.zeros_like(points), None, None
+        return jnp.zeros_like(points), None
     corners = gather_corners(points, faces)
     _, g_barycentric, g_depth, g_alpha = cotangent
     total = jnp.zeros_like(points)
     total = _scatter(
         total, faces, visible.face, (0, 1, 2),
-        _surface_bwd(corners, visible.face, image_size, g_barycentric[1], g_depth[1]),
+        _surface_bwd(corners, visible.face, image_size, g_barycentric[-1], g_depth[-1]),
     )  # fmt: skip
-    if margin > 0:
+    for k in range(num_margins if margin > 0 else 0):
         total = _scatter(
-            total, faces, visible.half_edge, "edge",
+            total, faces, visible.half_edge[k], "edge",
             _margin_bwd(
-                corners, visible.half_edge, image_size, margin,
-                g_barycentric[0], g_depth[0], g_alpha[0],
+                corners, visible.half_edge[k], image_size, margin,
+                g_barycentric[k], g_depth[k], g_alpha[k],
             ),
         )  # fmt: skip
-    return total, None, None
+    return total, None
 
 
 _rasterize.defvjp(_rasterize_fwd, _rasterize_bwd)
@@ -157,8 +193,8 @@ class _Layer(NamedTuple):
     alpha: Float[Array, "H W"]
 
 
-def _empty(dtype, image_size):
-    zeros = jnp.zeros((2, *image_size), dtype)
+def _empty(dtype, settings):
+    zeros = jnp.zeros((settings.num_margins + 1, *settings.image_size), dtype)
     face = jnp.full(zeros.shape, -1, jnp.int32)
     return Fragments(face, jnp.zeros((*zeros.shape, 3), dtype), zeros, zeros)
 
@@ -259,7 +295,8 @@ def _edge_terms(corners: Corners, half_edge, image_size) -> _EdgeTerms:
     )  # fmt: skip
 
 
-def _margin(corners: Corners, half_edge, image_size, margin) -> _Layer:
+def _margin(corners: Corners, half_edge, settings: _Settings) -> _Layer:
+    image_size, margin, _ = settings
     if margin == 0:
         zeros = jnp.zeros(image_size, corners.x.dtype)
         return _Layer(jnp.zeros((*image_size, 3), corners.x.dtype), zeros, zeros)

@@ -42,10 +42,11 @@ def rasterize_reference(
     """
     height, width = image_size
     if topology.num_faces == 0:
-        return _empty_fragments(height, width, points.dtype)
+        return _empty_fragments(2, height, width, points.dtype)
     fixed = jax.lax.stop_gradient(points)
     drawn = drawn_faces(fixed, topology)
     silhouette = silhouette_edges(drawn, topology)
+    component = jnp.asarray(topology.component)
 
     def fragments_at(pixel: Float[Array, "2"]) -> Fragments:
         face = nearest_face(pixel, fixed, topology, drawn)
@@ -53,7 +54,15 @@ def rasterize_reference(
         behind = jnp.where(face >= 0, jax.lax.stop_gradient(surface.depth), jnp.inf)
         edge = closest_edge(pixel, fixed, topology, silhouette, behind, margin_pixels)
         margin = shade_margin(pixel, edge, points, topology, margin_pixels)
-        return jax.tree.map(lambda *layers: jnp.stack(layers), margin, surface)
+        if topology.num_components < 2:
+            return jax.tree.map(lambda *layers: jnp.stack(layers), margin, surface)
+        foreign = silhouette & (component != component[edge // 3])[:, None] & (edge >= 0)
+        edge = closest_edge(pixel, fixed, topology, foreign, behind, margin_pixels)
+        other = shade_margin(pixel, edge, points, topology, margin_pixels)
+        swap = (edge >= 0) & (other.depth < margin.depth)
+        near = jax.tree.map(lambda one, two: jnp.where(swap, two, one), margin, other)
+        far = jax.tree.map(lambda one, two: jnp.where(swap, one, two), margin, other)
+        return jax.tree.map(lambda *layers: jnp.stack(layers), near, far, surface)
 
     x = jnp.arange(width, dtype=points.dtype) + 0.5
     y = jnp.arange(height, dtype=points.dtype) + 0.5
@@ -218,8 +227,8 @@ def _cross(a: Float[Array, "... 2"], b: Float[Array, "... 2"]) -> Float[Array, "
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
-def _empty_fragments(height: int, width: int, dtype) -> Fragments:
-    empty = jnp.zeros((2, height, width), dtype)
+def _empty_fragments(layers: int, height: int, width: int, dtype) -> Fragments:
+    empty = jnp.zeros((layers, height, width), dtype)
     return Fragments(
         face=jnp.full(empty.shape, -1, jnp.int32),
         barycentric=jnp.zeros((*empty.shape, 3), dtype),

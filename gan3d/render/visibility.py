@@ -34,10 +34,10 @@ class Corners(NamedTuple):
 
 
 class Visible(NamedTuple):
-    """What each pixel sees: a face and a half-edge id 3 * face + k, -1 for none."""
+    """What each pixel sees: a face and M half-edge ids 3 * face + k, -1 for none."""
 
     face: Int[Array, "H W"]
-    half_edge: Int[Array, "H W"]
+    half_edge: Int[Array, "M H W"]
 
 
 def gather_corners(points: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Corners:
@@ -58,30 +58,34 @@ def find_visible(
     points: Float[Array, "V 3"],
     faces: Int[Array, "F 3"],
     neighbors: Int[Array, "F 3"],
+    component: Int[Array, "F"],
     image_size: tuple[int, int],
     margin_pixels: float,
+    num_margins: int,
 ) -> Visible:
-    """Nearest face of each pixel, and nearest silhouette edge within the margin.
+    """Nearest face of each pixel, and the closest silhouette edges within the margin.
 
     Args:
       points: screen points (x, y in pixels, camera depth z).
       faces: vertex indices.
       neighbors: face across each edge, -1 for none.
+      component: connected part of the mesh that each face belongs to.
       image_size: (height, width).
       margin_pixels: width of the margin; 0 finds no edges.
+      num_margins: M, 1 or 2; the second edge is the closest of another component than the first's.
     """
+    no_edges = jnp.full((num_margins, *image_size), -1, jnp.int32)
     if faces.shape[0] == 0:
-        nothing = jnp.full(image_size, -1, jnp.int32)
-        return Visible(nothing, nothing)
+        return Visible(no_edges[0], no_edges)
     corners = gather_corners(points, faces)
     drawn = drawn_faces(corners)
     silhouette = drawn[:, None] & ~(drawn[neighbors] & (neighbors >= 0))
     face, depth = _batch_native(_search_faces, image_size)(*corners, drawn)
     if margin_pixels == 0:
-        return Visible(face, jnp.full(image_size, -1, jnp.int32))
-    search_edges = partial(_search_edges, margin=margin_pixels)
-    half_edge = _batch_native(search_edges, image_size)(*corners, silhouette, depth)
-    return Visible(face, half_edge)
+        return Visible(face, no_edges)
+    search_edges = partial(_search_edges, margin=margin_pixels, num_margins=num_margins)
+    found = _batch_native(search_edges, image_size)(*corners, silhouette, component, depth)
+    return Visible(face, jnp.stack(found))
 
 
 def _batch_native(search, image_size):
@@ -233,8 +237,8 @@ def _search_faces(x, y, z, drawn, *, image_size):
         return _unpack(keys, (batch, height, width))
 
 
-def _search_edges(x, y, z, silhouette, depth, *, margin, image_size):
-    """Nearest silhouette half-edge [B, H, W] that lies before the surface; -1 for none."""
+def _search_edges(x, y, z, silhouette, component, depth, *, margin, num_margins, image_size):
+    """Closest silhouette half-edges, M x [B, H, W], that lie before the surface; -1 for none."""
     batch, num_faces = silhouette.shape[:2]
     height, width = image_size
     with jax.enable_x64(True):
@@ -246,9 +250,9 @@ def _search_edges(x, y, z, silhouette, depth, *, margin, image_size):
             jnp.minimum(ay, by) - margin, jnp.maximum(ay, by) + margin,
         )  # fmt: skip
         stream = _tile_stream(*bounds, silhouette.reshape(-1), image_size)
-        surface_depth = depth.reshape(-1)
+        surface_depth, component = depth.reshape(-1), component.reshape(-1)
 
-        def visit(keys, owner, row, column, live):
+        def visit(taken, keys, owner, row, column, live):
             scene = owner // (3 * num_faces)
             start, end = (ax[owner], ay[owner]), (bx[owner], by[owner])
             ex, ey = end[0] - start[0], end[1] - start[1]
@@ -269,15 +273,24 @@ def _search_edges(x, y, z, silhouette, depth, *, margin, image_size):
                     pixel_column = jnp.minimum(column + right, width - 1)
                     pixel = (scene * height + pixel_row) * width + pixel_column
                     edge_depth = 1 / ((1 - along) * near + along * far)
-                    before = edge_depth.astype(jnp.float32) < surface_depth[pixel]
+                    shows = edge_depth.astype(jnp.float32) < surface_depth[pixel]
+                    if taken is not None:
+                        shows = shows & (component[owner // 3] != taken[pixel])
                     keys = _scatter_nearest(
                         keys, distance2, owner - scene * (3 * num_faces),
-                        live & outside & before & (distance2 < margin * margin),
+                        live & outside & shows & (distance2 < margin * margin),
                         scene, row + down, column + right, image_size,
                     )  # fmt: skip
             return keys
 
         chunk = _chunk_size(batch * 4 * (height + width))
-        keys = jnp.full(batch * height * width, _NONE, jnp.uint64)
-        keys = _walk(stream, chunk, visit, keys)
-        return _unpack(keys, (batch, height, width))[0]
+        found, taken = [], None
+        for _ in range(num_margins):
+            keys = jnp.full(batch * height * width, _NONE, jnp.uint64)
+            keys = _walk(stream, chunk, partial(visit, taken), keys)
+            half_edge = _unpack(keys, (batch, height, width))[0]
+            found.append(half_edge)
+            scene = jnp.arange(batch, dtype=jnp.int32)[:, None, None]
+            owner = component[scene * num_faces + jnp.maximum(half_edge, 0) // 3]
+            taken = jnp.where(half_edge >= 0, owner, -1).reshape(-1)
+        return tuple(found)

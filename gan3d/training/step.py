@@ -11,7 +11,7 @@ import optax
 
 from gan3d.config import Config
 from gan3d.losses import ADVERSARIAL, gradient_penalty
-from gan3d.priors import crease_term, laplacian_term, size_term
+from gan3d.priors import crease_term, laplacian_term, size_term, smoothness_fraction
 from gan3d.scene import render_scene, scene_vertices
 from gan3d.training.assemble import Parts, generate, latent_size
 from gan3d.training.state import TrainState
@@ -50,7 +50,7 @@ def make_step(parts: Parts, axis_name: str | None = None, penalise: bool = True)
         real = images.astype(jnp.float32) / 127.5 - 1
         latents = draw_latents(parts, key, images.shape[0], num_devices, index)
 
-        draw = lambda params: draw_images(parts, params, latents)  # noqa: E731
+        draw = lambda params: draw_images(parts, params, latents, state.images_seen)  # noqa: E731
         fake, pull_back, prior_metrics = jax.vjp(draw, state.generator_params, has_aux=True)
 
         d_grads, d_metrics = discriminator_gradients(
@@ -105,8 +105,8 @@ def draw_latents(parts: Parts, key, batch: int, num_devices, index) -> Latents:
     return Latents(*jax.tree.map(share, (z, view)))
 
 
-def draw_images(parts: Parts, params, latents: Latents):
-    """x = R(G(z), v) for a batch -> (Drawn, metrics)."""
+def draw_images(parts: Parts, params, latents: Latents, images_seen):
+    """x = R(G(z), v) for a batch -> (Drawn, metrics); the priors' weights follow images seen."""
     config, stage = parts.config, parts.stage
     scenes = jax.vmap(lambda z: generate(parts, params, z))(latents.z)
     pictures = jax.vmap(lambda scene, view: render_scene(scene, view, stage))(scenes, latents.view)
@@ -117,7 +117,18 @@ def draw_images(parts: Parts, params, latents: Latents):
         "crease": jax.vmap(lambda v: crease_term(v, stage.topology)),
     }
     values = {name: term(pictures.vertices).mean() for name, term in terms.items()}
-    prior = sum(getattr(config, f"{name}_weight") * value for name, value in values.items())
+    smoothness = smoothness_fraction(
+        images_seen,
+        config.smoothness_hold_images,
+        config.smoothness_halflife_images,
+        config.smoothness_floor,
+    )
+    weights = {
+        "size": config.size_weight,
+        "laplacian": smoothness * config.laplacian_weight,
+        "crease": smoothness * config.crease_weight,
+    }
+    prior = sum(weights[name] * value for name, value in values.items())
     radius = jnp.linalg.norm(jax.lax.stop_gradient(pictures.vertices), axis=-1).mean()
     metrics = {**values, "coverage": pictures.alpha.mean(), "radius": radius}
     return Drawn(pictures.image, prior), metrics

@@ -5,9 +5,10 @@ distance in pixels, depth = z(q) (1 + d / (2 margin)), z linear on the screen, a
 alpha = clip(1 - d / margin, 0, 1). The crisp layer is the nearest triangle with alpha 1, the margin
 layer the nearest with 0 < alpha < 1, provided it is nearer than the crisp layer.
 
-Two differences to `gan3d.render`: (1) where the margin lies over a surface, theirs ends where the
+Three differences to `gan3d.render`: (1) where the margin lies over a surface, theirs ends where the
 pushed depth passes the surface's; (2) among several margins theirs takes the one of least pushed
-depth, ours the one of least distance. Everywhere else the pictures must be equal; `Choice` says
+depth, ours the one of least distance; (3) theirs shows one margin, ours one of each of two
+components. Everywhere else the pictures must be equal; `Choice` says
 where that is. Given the choice, how a fragment looks and how it is differentiated is the same, so
 `shade` borrows that from the reference rasterizer.
 """

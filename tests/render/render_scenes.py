@@ -62,16 +62,26 @@ def sphere(seed: int = 0, n: int = 9, chart: str = "octahedral") -> Scene:
     return make_scene(0.7 * _dented(vertices, topology, seed), topology, seed)
 
 
-def blobs(seed: int = 0, n: int = 7) -> Scene:
+def blobs(seed: int = 0, n: int = 7, to_the_right: float = 0.0) -> Scene:
     """One mesh of two balls, a small one before a large one: it occludes itself."""
     ball, topology = sphere_mesh(n)
     ball = _dented(ball, topology, seed)
-    front = 0.33 * ball + np.array([0.22, -0.12, -0.8])
+    front = 0.33 * ball + np.array([0.22 + to_the_right, -0.12, -0.8])
     back = 0.7 * ball[:, [1, 2, 0]] + np.array([-0.12, 0.06, 0.3])
     return make_scene(np.concatenate([front, back]), two_copies(topology), seed)
 
 
-SCENES = {"triangle": triangle, "sphere": sphere, "blobs": blobs}
+def crossing_blobs(seed: int = 0) -> Scene:
+    """The small ball covers the boundary of the large one."""
+    return blobs(seed, to_the_right=0.35)
+
+
+SCENES = {
+    "triangle": triangle,
+    "sphere": sphere,
+    "blobs": blobs,
+    "crossing blobs": crossing_blobs,
+}
 
 
 def random_direction(seed: int, scene: Scene, variable: str):

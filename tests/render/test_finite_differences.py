@@ -46,10 +46,12 @@ def test_gradient_is_the_slope_along_random_directions(name, margin_pixels, floa
             np.testing.assert_allclose(measured, analytic, rtol=1e-4, err_msg=variable)
 
 
-def test_blobs_mat_margins_over_their_own_surface(float64):
-    scene = SCENES["blobs"](seed=1)
-    margin, surface = take(scene.shot, scene.topology, 1.0).fragments.alpha
-    assert ((margin > 0) & (surface > 0)).sum() > 10
+def test_blobs_mat_margins_over_surfaces_and_margins(float64):
+    for name, over_surface, over_margin in (("blobs", 10, 0), ("crossing blobs", 5, 4)):
+        scene = SCENES[name](seed=1)
+        near, far, surface = take(scene.shot, scene.topology, 2.0).fragments.alpha
+        assert ((near > 0) & (surface > 0)).sum() > over_surface
+        assert ((near > 0) & (far > 0)).sum() >= over_margin
 
 
 def _slopes(evaluate, scene, choices, gradient, direction):

@@ -115,6 +115,18 @@ def test_edge_of_three_faces_is_a_border():
     assert (topology.neighbors == -1).all()
 
 
+def test_components_are_the_connected_parts():
+    _, sphere = sphere_mesh(5)
+    assert sphere.num_components == 1 and not sphere.component.any()
+    # Two triangles that share a vertex, one apart, one that is welded to the first.
+    faces = np.array([[0, 1, 2], [2, 3, 4], [6, 7, 8], [9, 10, 11]])
+    weld = np.arange(12)
+    weld[9] = 1
+    topology = make_topology(faces, weld=weld)
+    assert topology.num_components == 2
+    np.testing.assert_array_equal(topology.component, [0, 0, 1, 0])
+
+
 def test_mesh_without_faces():
     topology = make_topology(np.zeros((0, 3), int), num_vertices=2)
     assert topology.num_faces == 0 and topology.num_vertices == 2 and len(topology.edges) == 0

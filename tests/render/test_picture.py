@@ -105,10 +105,10 @@ def test_nearer_face_hides_the_farther_one():
     fragments = rasterize(points, topology, (8, 8), 0.0)
     inner = np.zeros((8, 8), bool)
     inner[2:6, 2:6] = True
-    np.testing.assert_array_equal(np.isin(fragments.face[1], (2, 3)), inner)
-    np.testing.assert_array_equal(np.isin(fragments.face[1], (0, 1)), ~inner)
-    np.testing.assert_allclose(fragments.depth[1], np.where(inner, 2.5, 3.5), rtol=1e-6)
-    assert (fragments.face[0] == -1).all() and not fragments.alpha[0].any()
+    np.testing.assert_array_equal(np.isin(fragments.face[-1], (2, 3)), inner)
+    np.testing.assert_array_equal(np.isin(fragments.face[-1], (0, 1)), ~inner)
+    np.testing.assert_allclose(fragments.depth[-1], np.where(inner, 2.5, 3.5), rtol=1e-6)
+    assert (fragments.face[:-1] == -1).all() and not fragments.alpha[:-1].any()
 
 
 def test_empty_layers_hold_zeros():

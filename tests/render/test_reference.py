@@ -27,7 +27,7 @@ def torn_soup(seed: int = 0) -> render_scenes.Scene:
 CASES = {
     "sphere": render_scenes.sphere,
     "slit sphere": lambda: render_scenes.sphere(3, chart="azimuthal"),
-    "blobs": render_scenes.blobs,
+    "blobs": render_scenes.crossing_blobs,
     "soup": torn_soup,
 }
 
@@ -50,7 +50,8 @@ def test_fragments_and_their_gradients_equal_the_twins(name, margin_pixels, floa
     scene = CASES[name]()
     points = views_of(scene)
     rng = np.random.default_rng(1)
-    shape = (NUM_VIEWS, 2, *IMAGE_SIZE)
+    layers = 2 + (name in ("blobs", "soup"))
+    shape = (NUM_VIEWS, layers, *IMAGE_SIZE)
     cotangent = Fragments(
         face=np.zeros(shape, jax.dtypes.float0),
         barycentric=rng.normal(size=(*shape, 3)),
@@ -68,8 +69,13 @@ def test_fragments_and_their_gradients_equal_the_twins(name, margin_pixels, floa
         return results
 
     (fast, fast_gradient), (slow, slow_gradient) = both(points)
-    assert (fast.face[:, 1] >= 0).sum() > 20
+    assert fast.face.shape == shape
+    assert (fast.face[:, -1] >= 0).sum() > 20
     assert ((fast.face[:, 0] >= 0).sum() > 20) == (margin_pixels > 0)
+    if layers == 3 and margin_pixels > 1:
+        assert (fast.face[:, 1] >= 0).sum() > 20
+        both_show = (fast.face[:, 0] >= 0) & (fast.face[:, 1] >= 0)
+        assert (fast.depth[:, 0] <= fast.depth[:, 1])[both_show].all()
     for actual, expected in zip(fast, slow, strict=True):
         assert actual.dtype == expected.dtype
     np.testing.assert_array_equal(fast.face, slow.face)

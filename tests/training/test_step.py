@@ -41,6 +41,8 @@ CONFIG = Config(
     penalty_interval=3,
     start_radius=0.5,
     size_min=0.52,
+    smoothness_hold_images=BATCH,
+    smoothness_halflife_images=2 * BATCH,
 )
 
 # Little is computed here: most of the time goes into compilation.
@@ -124,8 +126,9 @@ def drawn(parts, once):
             z, view = latent
             result = render_scene(generate(parts, params, z), view, parts.stage)
             prior = CONFIG.size_weight * size_term(result.vertices, 0.52, CONFIG.size_max)
-            prior += CONFIG.laplacian_weight * laplacian_term(result.vertices - start, topology)
-            prior += CONFIG.crease_weight * crease_term(result.vertices, topology)
+            # One half-life has passed.
+            prior += CONFIG.laplacian_weight / 2 * laplacian_term(result.vertices - start, topology)
+            prior += CONFIG.crease_weight / 2 * crease_term(result.vertices, topology)
             return result.image, prior
 
         images, prior = jax.lax.map(draw_one, (z, view))
