@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from gan3d.render import Topology, vertex_normals
+from gan3d.render import Topology, vertex_normals, with_vertex_uvs
 from gan3d.visualize import to_uint8
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def save_glb(
     Args:
       path: of the file; its folder is made if missing.
       vertices: world units, gan3d's axes.
-      topology: faces and UVs of the vertices.
+      topology: faces and UVs; a vertex with several UVs is written once for each.
       texture: uint8, or floats in [-1, 1].
 
     Raises:
@@ -119,6 +119,9 @@ def _textured_mesh(vertices: Any, topology: Topology, material: Any) -> trimesh.
             f"got {vertices.shape}."
         )
     normals = np.asarray(vertex_normals(vertices, topology))
+    # The files have one UV per vertex.
+    topology, source = with_vertex_uvs(topology)
+    vertices, normals = vertices[source], normals[source]
     # trimesh wants v up, as OBJ, and turns it back for glTF; ours runs down, as glTF.
     uvs = np.asarray(topology.uvs) * [1.0, -1.0] + [0.0, 1.0]
     return trimesh.Trimesh(

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan3d.render import Topology, face_normals
+from gan3d.render.smoothness import normal_consistency_term, uniform_laplacian
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
+
+    from gan3d.render import Topology
 
 _LAPLACIAN_VERTICES = 33 * 33  # on this mesh, the demo's, the term is a plain sum over 4 pi
 
@@ -66,13 +67,8 @@ def laplacian_term(displacements: Float[Array, "V 3"], topology: Topology) -> Fl
       displacements: of the vertices from the start shape.
       topology: its welded edges are the neighbourhoods.
     """
-    a, b = np.asarray(topology.edges).T
+    laplacian = uniform_laplacian(displacements, topology)
     num_vertices = topology.num_vertices
-    degree = np.bincount(np.concatenate([a, b]), minlength=num_vertices).astype(np.float32)
-    # Differences along edges, so that a vertex without edges contributes nothing.
-    along = displacements[b] - displacements[a]
-    total = jnp.zeros_like(displacements).at[a].add(along).at[b].add(-along)
-    laplacian = total / np.maximum(degree, 1)[:, None]
     return (laplacian**2).sum() / (4 * np.pi) * (num_vertices / _LAPLACIAN_VERTICES)
 
 
@@ -81,10 +77,4 @@ def crease_term(vertices: Float[Array, "V 3"], topology: Topology) -> Float[Arra
 
     Gentle on a curved surface, steep at a fold; edges of a degenerate face count as flat.
     """
-    normals = face_normals(vertices, topology)
-    square = (normals**2).sum(-1, keepdims=True)
-    normals = normals * jax.lax.rsqrt(jnp.maximum(square, 1e-16))
-    inner = topology.edge_faces[np.asarray(topology.edge_faces).min(-1) >= 0]
-    cosine = (normals[inner[:, 0]] * normals[inner[:, 1]]).sum(-1)
-    proper = (square[inner[:, 0], 0] > 1e-16) & (square[inner[:, 1], 0] > 1e-16)
-    return jnp.where(proper, (1 - cosine) ** 2, 0).mean()
+    return normal_consistency_term(vertices, topology, power=2)

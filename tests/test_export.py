@@ -10,7 +10,8 @@ import trimesh
 from PIL import Image
 
 from gan3d.export import save_glb, save_obj
-from gan3d.render import sphere_mesh, vertex_normals
+from gan3d.mesh_files import load_mesh
+from gan3d.render import cube, sphere_mesh, vertex_normals
 
 TO_FILE_AXES = np.array([1.0, -1.0, -1.0])
 
@@ -84,6 +85,25 @@ def test_texture_keeps_its_place_on_the_surface(kind, tmp_path, mesh):
     colors = image[rows, columns]
     assert loaded.vertices[colors[:, 0] > 127, 1].min() > 0.3
     assert loaded.vertices[colors[:, 2] > 127, 2].min() > 0.3
+
+
+@pytest.mark.parametrize(("kind", "save"), [("glb", save_glb), ("obj", save_obj)])
+def test_a_vertex_with_several_uvs_keeps_them_all(kind, save, tmp_path, texture):
+    """A cube has three UVs at each corner: 24 vertices in the file, and 8 when it is read again."""
+    vertices, topology = cube()
+    save(tmp_path / f"cube.{kind}", vertices, topology, texture)
+    in_file = trimesh.load(tmp_path / f"cube.{kind}", process=False, maintain_order=True)
+    in_file = in_file if kind == "obj" else in_file.geometry["cube"]
+    assert in_file.vertices.shape == (24, 3)
+    # Smooth normals do not see the texture's cuts: along the diagonals of the cube's corners.
+    outward = in_file.vertices / np.sqrt(3)
+    assert (in_file.vertex_normals * outward).sum(axis=1).min() > 0.9
+    again, of_file, _ = load_mesh(tmp_path / f"cube.{kind}")
+    # Equal UVs of neighbouring sides of the cut are one again: 3 x 4 corners of the layout.
+    assert len(again) == 8 and of_file.num_uvs == 12
+    np.testing.assert_allclose(again[of_file.faces], vertices[topology.faces], atol=1e-6)
+    uvs = topology.uvs[topology.uv_faces]
+    np.testing.assert_allclose(of_file.uvs[of_file.uv_faces], uvs, atol=1e-6)
 
 
 def test_glb_follows_the_gltf_convention(tmp_path, mesh, texture):

@@ -34,13 +34,15 @@ def composite(
             "values must have shape [L, H, W, C] and alpha [L, H, W], "
             f"got {list(values.shape)} and {list(alpha.shape)}"
         )
+    # Stacked copies: their transpose is a short sum, that of a broadcast a reduction, slow on CPU.
+    per_channel = lambda a: jnp.stack([a] * values.shape[-1], axis=-1)  # noqa: E731
     color = jnp.zeros(values.shape[1:], values.dtype)
     total = jnp.zeros(alpha.shape[1:], alpha.dtype)
     for layer, opacity in zip(values, alpha, strict=True):
         share = (1 - total) * opacity
-        color = color + share[..., None] * layer
+        color = color + per_channel(share) * layer
         total = total + share
     if background is not None:
-        return color + (1 - total)[..., None] * background, total
+        return color + per_channel(1 - total) * background, total
     drawn = total > 0
-    return jnp.where(drawn[..., None], color / jnp.where(drawn, total, 1)[..., None], 0), total
+    return jnp.where(drawn[..., None], color / per_channel(jnp.where(drawn, total, 1)), 0), total

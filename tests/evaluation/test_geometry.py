@@ -15,7 +15,7 @@ from gan3d.evaluation.report import (
     measure,
     report_picture,
 )
-from gan3d.render.mesh import octahedral_direction
+from gan3d.render.templates import octahedral_direction
 from gan3d.scene import Scene, make_stage, scene_vertices
 
 SIZE = 32

@@ -23,6 +23,7 @@ import numpy as np
 
 from gan3d.render import Fragments
 from gan3d.render.reference import shade_margin, shade_surface
+from gan3d.render.visibility import Settings
 
 MIN_DOUBLE_AREA = 1e-3
 
@@ -85,9 +86,11 @@ def shade(points, choice: Choice, topology, margin_pixels: float) -> Fragments:
     x, y = jnp.arange(width) + 0.5, jnp.arange(height) + 0.5
     pixels = jnp.stack(jnp.meshgrid(x, y), axis=-1).astype(points.dtype)
 
+    settings = Settings(choice.face.shape, margin_pixels)
+
     def fragments_at(pixel, face, half_edge):
         surface = shade_surface(pixel, face, points, topology)
-        margin = shade_margin(pixel, half_edge, points, topology, margin_pixels)
+        margin = shade_margin(pixel, half_edge, points, topology, settings)
         return jax.tree.map(lambda *layers: jnp.stack(layers), margin, surface)
 
     fragments = jax.vmap(jax.vmap(fragments_at))(

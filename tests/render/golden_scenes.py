@@ -117,14 +117,15 @@ def weld_positions(vertices: np.ndarray, tolerance: float = 1e-6) -> np.ndarray:
 def _camera(intrinsics, extrinsics, height) -> Camera:
     """Theirs has clip +-1 at the first and last pixel *centre*, ours NDC +-1 at the borders."""
     np.testing.assert_array_equal(intrinsics, np.diag([intrinsics[0, 0], intrinsics[0, 0], 1]))
-    focal = intrinsics[0, 0] * np.float32((height - 1) / height)
-    return Camera(extrinsics[:, :3], extrinsics[:, 3], focal)
+    focal = np.diag(intrinsics)[:2] * np.float32((height - 1) / height)
+    return Camera(extrinsics[:, :3], extrinsics[:, 3], focal, np.zeros_like(focal))
 
 
 def _camera_gradient(intrinsics, extrinsics, height) -> Camera:
     """The chain rule through `_camera`; intrinsics and extrinsics are gradients here."""
-    focal = (intrinsics[0, 0] + intrinsics[1, 1]) * height / (height - 1)
-    return Camera(extrinsics[:, :3], extrinsics[:, 3], focal)
+    unit = height / (height - 1)
+    focal, center = np.diag(intrinsics)[:2] * unit, intrinsics[:2, 2] * unit
+    return Camera(extrinsics[:, :3], extrinsics[:, 3], focal, center)
 
 
 def _uvs(clip: np.ndarray, texture_size: tuple[int, int]) -> np.ndarray:

@@ -43,7 +43,7 @@ def steps_of_film(to_the_right: float, margin_pixels: float) -> np.ndarray:
     camera = orbit_camera(**CAMERA)
     vertices, is_front, topology = two_balls(camera, to_the_right)
     depth = float(camera.translation[2]) - 0.75
-    pixel = depth / (float(camera.focal) * IMAGE_SIZE[0] / 2)
+    pixel = depth / (float(camera.focal[0]) * IMAGE_SIZE[0] / 2)
     direction = np.array([0.8, 0.6, 0.0]) @ np.asarray(camera.rotation)
     path = np.linspace(-pixel, pixel, NUM_STEPS + 1)[:, None] * direction
     texture = 0.5 * smooth_noise(2, 16, 8, 3)

@@ -9,6 +9,7 @@ pixels only. Where the definitions coincide on all of an image, that is the gold
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import authors_renderer
@@ -42,9 +43,10 @@ class Compared:
     """One golden scene, drawn by our renderer and by the model of theirs."""
 
     def __init__(self, name: str):
-        self.scene = scene = golden_scenes.load(name)
+        scene = golden_scenes.load(name)
         size, margin = scene.image_size, scene.margin_pixels
         points = golden_scenes.screen_points(scene)
+        self.scene = scene = without_faces_at_the_near_plane(scene, points)
         self.choice = authors_renderer.choose(points, scene.topology.faces, size, margin)
 
         @compile_quickly
@@ -86,6 +88,14 @@ class Compared:
             image, gradients = theirs(variables, weights)
             gradients = jax.tree.map(np.asarray, gradients)
         return image, *(jax.tree.map(lambda x, i=i: x[i], gradients) for i in range(2))
+
+
+def without_faces_at_the_near_plane(scene, points):
+    """Theirs drops a face with a vertex nearer than 1e-3, ours clips it."""
+    faces = scene.topology.faces
+    kept = np.asarray(points)[faces][..., 2].min(axis=1) >= 1e-3
+    topology = dataclasses.replace(scene.topology, faces=np.where(kept[:, None], faces, 0))
+    return dataclasses.replace(scene, topology=topology)
 
 
 compared = functools.lru_cache(maxsize=None)(Compared)

@@ -79,7 +79,7 @@ def test_tilted_square_is_textured_in_perspective():
     assert found.sum() > 100
     # A point of the mesh at the pixel projects to the pixel's centre and has the pixel's depth.
     depth = np.asarray(fragments.depth[1])
-    x = np.asarray(where[..., 0]) * 8 * float(camera.focal) / np.where(found, depth, 1) + 8
+    x = np.asarray(where[..., 0]) * 8 * float(camera.focal[0]) / np.where(found, depth, 1) + 8
     columns = np.broadcast_to(np.arange(16) + 0.5, (16, 16))
     np.testing.assert_allclose(x[found], columns[found], atol=1e-3)
     distance = float(camera.translation[2])

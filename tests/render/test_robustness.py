@@ -22,7 +22,7 @@ from gan3d.render.reference import rasterize_reference
 
 SIZE = (10, 12)
 BALL, TOPOLOGY = sphere_mesh(5)
-CAMERA = Camera(np.eye(3), np.array([0.0, 0.0, 3.0]), np.array(2.5))
+CAMERA = Camera(np.eye(3), np.array([0.0, 0.0, 3.0]), np.array([2.5, 2.5]), np.zeros(2))
 
 
 def nasty_vertices() -> dict[str, np.ndarray]:

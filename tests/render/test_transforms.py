@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from render_scenes import compile_quickly, smooth_noise
 
-from gan3d.render import orbit_camera, render, sphere_mesh
+from gan3d.render import (
+    composite,
+    interpolate,
+    orbit_camera,
+    project,
+    rasterize,
+    render,
+    sphere_mesh,
+)
+from gan3d.render.padding import stack_meshes
+from gan3d.render.templates import cube, sheet
 
 SIZE = (16, 16)
 BALL, TOPOLOGY = sphere_mesh(5)
@@ -102,3 +112,31 @@ def test_vmap_over_topologies(batch, loop):
 
     pictures = compile_quickly(jax.vmap(draw_with))(topologies, vertices[:2], yaw[:2, 0])
     assert_trees_close(pictures, loop[0][:2, 0])
+
+
+def test_nested_vmap_over_meshes_and_views_equals_loop():
+    """Different meshes, padded to one shape, each seen from two sides; both sides drawn."""
+    meshes = [sheet(2, 2), cube()]
+    vertices, topologies, vertex_mask, _ = stack_meshes(meshes)
+    yaws = np.float32([[0.2, 2.9], [0.7, -1.2]])
+
+    def total(vertices, topology, yaw):
+        points = project(0.5 * vertices, orbit_camera(yaw, 0.3), SIZE)
+        fragments = rasterize(points, topology, SIZE, cull=False)
+        values = interpolate(vertices, fragments, topology)
+        color, alpha = composite(values, fragments.alpha)
+        return (WEIGHTS * color).sum(), (color, alpha, fragments.face)
+
+    slope = jax.grad(total, has_aux=True)
+    over_views = jax.vmap(slope, in_axes=(None, None, 0))
+    batched = compile_quickly(jax.vmap(over_views))(vertices, topologies, yaws)
+    for i, (own_vertices, topology) in enumerate(meshes):
+        one = compile_quickly(slope)
+        for j, yaw in enumerate(yaws[i]):
+            gradient, (color, alpha, face) = jax.tree.map(lambda x: x[i, j], batched)  # noqa: B023
+            expected, expected_picture = one(own_vertices, topology, yaw)
+            assert 0.05 < alpha.mean() < 0.95
+            assert_trees_close((color, alpha), expected_picture[:2])
+            np.testing.assert_array_equal(face, expected_picture[2])
+            assert_trees_close(gradient[vertex_mask[i]], expected, 1e-4)
+            assert not gradient[~vertex_mask[i]].any()
