@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan3d.render.visibility import Corners, Settings, clip_to_near
+from gan3d.render.screen import Corners, Settings, clip_to_near
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int

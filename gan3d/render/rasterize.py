@@ -34,14 +34,9 @@ from gan3d.render.layers import (
     surface_cotangents,
     surface_layer,
 )
+from gan3d.render.screen import Connectivity, Settings, gather_corners
 from gan3d.render.topology import Topology
-from gan3d.render.visibility import (
-    Connectivity,
-    Settings,
-    Visible,
-    find_visible,
-    gather_corners,
-)
+from gan3d.render.visibility import Visible, find_visible
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int

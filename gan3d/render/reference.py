@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from gan3d.render.rasterize import Fragments
-from gan3d.render.visibility import MIN_DOUBLE_AREA, Settings
+from gan3d.render.screen import MIN_DOUBLE_AREA, Settings
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int

@@ -23,7 +23,7 @@ import numpy as np
 
 from gan3d.render import Fragments
 from gan3d.render.reference import shade_margin, shade_surface
-from gan3d.render.visibility import Settings
+from gan3d.render.screen import Settings
 
 MIN_DOUBLE_AREA = 1e-3
 

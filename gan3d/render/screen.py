@@ -1,0 +1,92 @@
+"""Faces on the screen: corners, orientation, the near plane. Shared by search and shading.
+
+A vertex behind the near plane needs no clipping: with screen coordinates x = X / Z also for Z < 0,
+the edge functions times the signs of the two depths are the homogeneous ones (Olano & Greer 1997,
+"Triangle scan conversion using 2D homogeneous coordinates"), negative outside the visible part.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int
+
+MIN_DOUBLE_AREA = 1e-10  # faces smaller than this on the screen are degenerate, pixels^2.
+
+
+class Settings(NamedTuple):
+    """What is static about a rasterization; see `rasterize`."""
+
+    image_size: tuple[int, int]
+    margin: float = 1.0
+    num_margins: int = 1
+    num_surfaces: int = 1
+    orthographic: bool = False
+    cull: bool = True
+    near: float = 1e-3
+    far: float = np.inf
+
+
+class Connectivity(NamedTuple):
+    """The parts of a topology that visibility needs."""
+
+    faces: Int[Array, "F 3"]
+    neighbors: Int[Array, "F 3"]
+    component: Int[Array, "F"]
+
+
+class Corners(NamedTuple):
+    """Screen coordinates of the faces' corners: x, y in pixels, camera depth z."""
+
+    x: Float[Array, "F 3"]
+    y: Float[Array, "F 3"]
+    z: Float[Array, "F 3"]
+
+
+def gather_corners(points: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Corners:
+    """Structure-of-arrays corner coordinates."""
+    return Corners(*(points[:, i][faces] for i in range(3)))
+
+
+def which_way(corners: Corners, settings: Settings) -> Int[Array, "F"]:
+    """1 for a drawn face that shows its front, -1 for one that shows its back, 0 for not drawn."""
+    x, y, z = corners
+    double_area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0]) * (
+        x[:, 2] - x[:, 0]
+    )
+    if not settings.orthographic:
+        # Seen through the eye, a corner behind it turns the face's orientation on the screen.
+        double_area = double_area * jnp.sign(z).prod(-1)
+    in_range = (z.max(-1) > settings.near) & (z.min(-1) < settings.far)
+    front = in_range & (double_area < -MIN_DOUBLE_AREA)
+    back = in_range & (double_area > MIN_DOUBLE_AREA) & (not settings.cull)
+    return front.astype(jnp.int32) - back.astype(jnp.int32)
+
+
+def clip_to_near(
+    a: tuple[Array, Array, Array], b: tuple[Array, Array, Array], near: float
+) -> tuple[Array, Array, Array]:
+    """The point in front of the near plane at which the edge from a towards b ends.
+
+    b itself if it lies in front; all in screen coordinates (x, y, z) of a perspective view.
+    """
+    behind = (b[2] <= near) & (a[2] > near)
+    fraction = jnp.where(behind, (a[2] - near) / jnp.where(behind, a[2] - b[2], 1), 0)
+    # x Z and y Z are affine along the edge in space.
+    cut = lambda p, q: (p * a[2] + fraction * (q * b[2] - p * a[2])) / near  # noqa: E731
+    return (
+        jnp.where(behind, cut(a[0], b[0]), b[0]),
+        jnp.where(behind, cut(a[1], b[1]), b[1]),
+        jnp.where(behind, near, b[2]),
+    )
+
+
+def turned(z_a, z_b, settings: Settings):
+    """-1 where exactly one end lies behind the eye: there the screen shows the edge reversed."""
+    return (
+        1 if settings.orthographic else jnp.where((z_a < 0) != (z_b < 0), -1, 1).astype(z_a.dtype)
+    )

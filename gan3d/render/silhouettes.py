@@ -1,0 +1,167 @@
+"""Which silhouette edge does each pixel see in its margin? Integers only, no gradients.
+
+The faces with a silhouette edge are few; they are gathered first, window by window, and their
+edges' boxes, a margin wider, become a stream of tiles.
+
+Shape letters: B scenes, F faces, K surfaces, M margins, N half-edges of a window.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from gan3d.render.screen import Settings, clip_to_near, turned
+from gan3d.render.tiles import (
+    TILE,
+    Boxes,
+    chunk_size,
+    edge_function,
+    no_keys,
+    pack,
+    tile_stream,
+    unpack,
+    walk,
+)
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int
+
+
+class _Edges(NamedTuple):
+    """Half-edges of the compacted faces, flat: ends, clipped end points, and where they belong."""
+
+    half_edge: Int[Array, "N"]  # 3 face + k in its scene
+    scene: Int[Array, "N"]
+    component: Int[Array, "N"]
+    outward: Float[Array, "N"]
+    a: tuple[Array, Array, Array]
+    b: tuple[Array, Array, Array]
+    start: tuple[Array, Array, Array]
+    end: tuple[Array, Array, Array]
+    wanted: Bool[Array, "N"]
+
+
+def search_edges(x, y, z, facing, silhouette, component, face, depth, *, settings: Settings):
+    """Closest silhouette half-edges [B, K, M, H, W] between the surfaces; -1 for none."""
+    batch, num_faces = facing.shape
+    height, width = settings.image_size
+    with jax.enable_x64(True):
+        has_silhouette = silhouette.any(-1).reshape(-1)
+        rank = jnp.cumsum(has_silhouette, dtype=jnp.int32) - 1
+        num_found = rank[-1] + 1
+        # A smooth closed mesh has about sqrt(F) silhouette faces a side; more take more windows.
+        window = batch * min(num_faces, 64 + int(6 * num_faces**0.5))
+
+        def gather(first):
+            local = jnp.where(has_silhouette & (rank >= first), rank - first, window)
+            ids = jnp.arange(batch * num_faces, dtype=jnp.int32)
+            face = jnp.full(window, -1, jnp.int32).at[local].set(ids, mode="drop")
+            return _gather_edges(x, y, z, facing, silhouette, component, face, settings)
+
+        def fold(keys, visit):
+            def body(carry):
+                first, keys = carry
+                edges = gather(first)
+                stream = tile_stream(_edge_boxes(edges, settings), settings.image_size)
+                chunk = chunk_size(batch * 3 * (height + width))
+                keys = walk(stream, chunk, partial(visit, edges), keys)
+                return first + jnp.int32(window), keys
+
+            more = lambda carry: carry[0] < num_found  # noqa: E731
+            return lax.while_loop(more, body, (jnp.int32(0), keys))[1]
+
+        layers, behind = [], jnp.full(batch * height * width, -jnp.inf, jnp.float32)
+        for k in range(settings.num_surfaces):
+            surface, shown, taken = depth[:, k].reshape(-1), face[:, k].reshape(-1), None
+            for _ in range(settings.num_margins):
+                visit = partial(_visit_edges, shown, surface, behind, taken, settings)
+                found, _ = unpack(fold(no_keys(batch * height * width), visit))
+                layers.append(found.reshape(batch, height, width))
+                scene = jnp.arange(batch * height * width, dtype=jnp.int32) // (height * width)
+                owner = scene * num_faces + jnp.maximum(found, 0) // 3
+                taken = jnp.where(found >= 0, component.reshape(-1)[owner], -1)
+            behind = surface
+        shape = (batch, settings.num_surfaces, settings.num_margins, height, width)
+        return (jnp.stack(layers, axis=1).reshape(shape),)
+
+
+def _gather_edges(x, y, z, facing, silhouette, component, face, settings: Settings) -> _Edges:
+    """The half-edges of some faces (-1 for none) of all scenes."""
+    num_faces = facing.shape[1]
+    flat = lambda a: a.reshape(-1)[jnp.maximum(face, 0)]  # noqa: E731
+    columns = lambda a: [a[..., k].reshape(-1)[jnp.maximum(face, 0)] for k in range(3)]  # noqa: E731
+    joined = lambda parts: jnp.concatenate(parts)  # noqa: E731
+    ends = [columns(a) for a in (x, y, z)]
+    a = tuple(joined(c) for c in ends)
+    b = tuple(joined([c[1], c[2], c[0]]) for c in ends)
+    wanted = joined(columns(silhouette)) & jnp.tile(face >= 0, 3)
+    start, end = a, b
+    if not settings.orthographic:
+        start, end = clip_to_near(b, a, settings.near), clip_to_near(a, b, settings.near)
+        wanted = wanted & (start[2] >= settings.near) & (end[2] >= settings.near)
+    scene = face // num_faces
+    local = face - scene * num_faces
+    return _Edges(
+        half_edge=joined([3 * local + k for k in range(3)]),
+        scene=jnp.tile(scene, 3),
+        component=jnp.tile(flat(component), 3),
+        outward=jnp.tile(-flat(facing).astype(x.dtype), 3),
+        a=a, b=b, start=start, end=end, wanted=wanted,
+    )  # fmt: skip
+
+
+def _edge_boxes(edges: _Edges, settings: Settings) -> Boxes:
+    (ax, ay, _), (bx, by, _) = edges.start, edges.end
+    margin = ax.dtype.type(settings.margin)
+    return Boxes(
+        jnp.minimum(ax, bx) - margin, jnp.maximum(ax, bx) + margin,
+        jnp.minimum(ay, by) - margin, jnp.maximum(ay, by) + margin, edges.wanted,
+    )  # fmt: skip
+
+
+def _visit_edges(shown, surface, behind, taken, settings: Settings, edges: _Edges, keys, slots):
+    """Keeps the closest edge of each pixel that shows there."""
+    height, width = settings.image_size
+    pick = lambda tree: jax.tree.map(lambda a: a[slots.owner], tree)  # noqa: E731
+    a, b, start, end = (pick(p) for p in (edges.a, edges.b, edges.start, edges.end))
+    half_edge, scene, component, outward = (pick(edges[k]) for k in range(4))
+    sign = outward * turned(a[2], b[2], settings)
+    dtype = start[0].dtype
+    ex, ey = end[0] - start[0], end[1] - start[1]
+    square = ex * ex + ey * ey
+    square = jnp.where(square > 0, square, dtype.type(1))
+    for down in range(TILE):
+        for right in range(TILE):
+            row, column = slots.row + down, slots.column + right
+            p = (column.astype(dtype) + dtype.type(0.5), row.astype(dtype) + dtype.type(0.5))
+            px, py = p[0] - start[0], p[1] - start[1]
+            along = jnp.clip((px * ex + py * ey) / square, 0, 1)
+            dx, dy = px - along * ex, py - along * ey
+            distance2 = dx * dx + dy * dy
+            # Outside, or as good as on the edge while the face was not found here: compilers may
+            # round the same product differently elsewhere, and no pixel must fall between layers.
+            value = edge_function(a, b, p)
+            size = jnp.abs((b[0] - a[0]) * (p[1] - a[1])) + jnp.abs((b[1] - a[1]) * (p[0] - a[0]))
+            outside = value * sign <= 4 * jnp.finfo(dtype).eps * size
+            if settings.orthographic:
+                depth = (1 - along) * start[2] + along * end[2]
+            else:
+                depth = 1 / ((1 - along) / start[2] + along / end[2])
+            pixel = (scene * height + row) * width + column
+            inner = jnp.clip(pixel, 0, keys.shape[0] - 1)
+            depth = depth.astype(jnp.float32)
+            shows = (depth < surface[inner]) & (depth > behind[inner])
+            shows = shows & (shown[inner] != half_edge // 3)
+            shows = shows & (depth > settings.near * (1 - 1e-6)) & (depth < settings.far)
+            if taken is not None:
+                shows = shows & (component != taken[inner])
+            shows = shows & outside & slots.live & (distance2 < dtype.type(settings.margin) ** 2)
+            shows = shows & (row < height) & (column < width)
+            pixel = jnp.where(shows, pixel, keys.shape[0])
+            keys = keys.at[pixel].min(pack(distance2, half_edge), mode="drop")
+    return keys
