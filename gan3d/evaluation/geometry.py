@@ -32,7 +32,7 @@ EVALUATION_MARGIN_PIXELS = 1.0
 COVERED = 0.5  # mean coverage from which on a pixel counts as part of the average object
 COVERAGE_QUANTILES = (0.05, 0.5, 0.95)
 CENTRAL_FRACTION = 0.6  # part of the silhouette's half-extents in which relief is measured
-NOSE_FRACTION = 0.2  # the same for the neighbourhood of the tip of the nose
+FEATURE_FRACTION = 0.2  # the same for the neighbourhood of the tip of the nose, or of an eye
 
 
 class CanonicalMaps(NamedTuple):
@@ -225,16 +225,29 @@ def nose_region(truth: CanonicalMaps) -> Bool[np.ndarray, "H W"]:
     """Neighbourhood of the pixel where the true mean front stands out most."""
     region = central_region(truth.mask)
     height = np.where(region, relief(truth.depth, region), -np.inf)
-    tip = np.unravel_index(np.argmax(height), height.shape)
-    distance = np.hypot(*(np.indices(height.shape) - np.reshape(tip, (2, 1, 1))))
-    radius = NOSE_FRACTION * np.sqrt(truth.mask.sum() / np.pi)
-    return region & (distance <= radius)
+    return region & _around(np.argmax(height), truth.mask)
 
 
-def nose_protrusion(maps: CanonicalMaps, nose: Bool[np.ndarray, "H W"]) -> float:
-    """Mean height of the nose region above the quadratic fitted to the front around it."""
-    height = relief(maps.depth, central_region(maps.mask), without=nose)
-    inside = nose & central_region(maps.mask)
+def eye_region(truth: CanonicalMaps) -> Bool[np.ndarray, "H W"]:
+    """Neighbourhoods of the pixels, one on either side, where the true mean front lies deepest."""
+    region = central_region(truth.mask)
+    height = np.where(region, relief(truth.depth, region), np.inf)
+    left = np.arange(height.shape[1]) < height.shape[1] / 2
+    eyes = [np.argmin(np.where(side, height, np.inf)) for side in (left, ~left)]
+    return region & (_around(eyes[0], truth.mask) | _around(eyes[1], truth.mask))
+
+
+def _around(pixel: int, mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """The disc about a pixel (flat index) with a fraction of the average object's radius."""
+    centre = np.unravel_index(pixel, mask.shape)
+    distance = np.hypot(*(np.indices(mask.shape) - np.reshape(centre, (2, 1, 1))))
+    return distance <= FEATURE_FRACTION * np.sqrt(mask.sum() / np.pi)
+
+
+def protrusion(maps: CanonicalMaps, feature: Bool[np.ndarray, "H W"]) -> float:
+    """Mean height of a feature's pixels above the quadratic fitted to the front around them."""
+    height = relief(maps.depth, central_region(maps.mask), without=feature)
+    inside = feature & central_region(maps.mask)
     return float(height[inside].mean()) if inside.any() else math.nan
 
 

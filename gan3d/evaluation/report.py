@@ -29,7 +29,8 @@ TABLE_ROWS = (
     ("frontal_depth_rmse", "frontal depth RMSE"),
     ("profile_depth_rmse", "profile depth RMSE"),
     ("relief_correlation", "relief correlation (brow, nose)"),
-    ("nose_protrusion", "nose protrusion"),
+    ("nose_height", "nose, height"),
+    ("eye_depth", "eye sockets, depth"),
     ("width", "width"),
     ("height", "height"),
     ("length", "length (front to back)"),
@@ -68,7 +69,7 @@ def measure(scenes: Sequence[Scene], stage: Stage) -> Measurement:
 
 
 def describe(measured: Measurement, truth: Measurement) -> dict[str, float]:
-    """What one family looks like by itself; the truth only says where the nose is."""
+    """What one family looks like by itself; the truth only says where nose and eyes are."""
     frontal = measured.maps["frontal"]
     quantiles = np.quantile(frontal.covered_share, geometry.COVERAGE_QUANTILES)
     return {
@@ -78,9 +79,8 @@ def describe(measured: Measurement, truth: Measurement) -> dict[str, float]:
         "coverage_high": float(quantiles[2]),
         "depth_to_width": geometry.depth_to_width(frontal),
         "depth_diversity": geometry.diversity(frontal),
-        "nose_protrusion": geometry.nose_protrusion(
-            frontal, geometry.nose_region(truth.maps["frontal"])
-        ),
+        "nose_height": geometry.protrusion(frontal, geometry.nose_region(truth.maps["frontal"])),
+        "eye_depth": -geometry.protrusion(frontal, geometry.eye_region(truth.maps["frontal"])),
     }
 
 

@@ -38,7 +38,7 @@ def interpolate(
     >>> x = interpolate(points[:, :1], rasterize(points, triangle, (2, 3)), triangle)
     >>> print(x[-1, ..., 0])
     [[0.5 1.5 2.5]
-     [0.5 1.5 2.5]]
+     [0.5 1.5 0. ]]
     """
     attributes = jnp.asarray(attributes)
     if attributes.ndim == 2 and attributes.shape[0] == topology.num_vertices:

@@ -151,11 +151,27 @@ def test_relief_sees_a_nose_and_nothing_on_a_sphere(stage):
     nose = geometry.nose_region(bumpy)
     middle = np.argwhere(nose).mean(axis=0)
     np.testing.assert_allclose(middle, (stage.resolution - 1) / 2, atol=1.5)
-    assert geometry.nose_protrusion(bumpy, nose) > BUMP_HEIGHT / 3
-    assert abs(geometry.nose_protrusion(plain, nose)) < 0.01
+    assert geometry.protrusion(bumpy, nose) > BUMP_HEIGHT / 3
+    assert abs(geometry.protrusion(plain, nose)) < 0.01
+    dented = bumpy._replace(depth=-bumpy.depth)
+    assert geometry.protrusion(dented, nose) == pytest.approx(-geometry.protrusion(bumpy, nose))
     assert geometry.relief_correlation(bumpy, bumpy) == pytest.approx(1.0)
     assert geometry.relief_correlation(bumpy, plain) < 0.7
     assert geometry.depth_correlation(bumpy, plain) > 0.9
+
+
+def test_eyes_are_found_where_the_front_is_dented():
+    size = 40
+    y, x = np.indices((size, size)) - (size - 1) / 2
+    mask = (np.hypot(x, y) <= 18).astype(float)
+    dents = sum(np.exp(-((x - side * 5) ** 2 + (y + 3) ** 2) / 8) for side in (-1, 1))
+    depth = 0.001 * (x**2 + y**2) + 0.05 * dents
+    front = geometry.CanonicalMaps(mask, depth, np.zeros_like(mask), mask.mean()[None])
+    eyes = geometry.eye_region(front)
+    assert eyes[17, 14] and eyes[17, 25] and not eyes[17, 19] and not eyes[28].any()
+    assert geometry.protrusion(front, eyes) < -0.015
+    smooth = front._replace(depth=0.001 * (x**2 + y**2))
+    assert geometry.protrusion(smooth, eyes) == pytest.approx(0, abs=1e-9)
 
 
 def test_shape_statistics_of_spheres(stage):

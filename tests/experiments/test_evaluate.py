@@ -48,10 +48,12 @@ def test_other_heads_score_high_and_the_start_shape_does_not(evaluated):
     assert list(scores) == ["run", "untrained", "other heads", "truth"]
     assert scores["other heads"]["frontal_iou"] > 0.9
     assert scores["other heads"]["profile_depth_correlation"] > 0.97
-    assert scores["other heads"]["nose_protrusion"] > 0.02
+    assert scores["other heads"]["nose_height"] > 0.02
+    assert scores["other heads"]["eye_depth"] > 0.005
     assert scores["untrained"]["frontal_iou"] < 0.85
     assert scores["untrained"]["depth_diversity"] < 1e-3
-    assert abs(scores["untrained"]["nose_protrusion"]) < 0.01
+    assert abs(scores["untrained"]["nose_height"]) < 0.01
+    assert abs(scores["untrained"]["eye_depth"]) < 0.01
     for side in ("left", "right"):
         assert f"profile_{side}_depth_correlation" in scores["run"]
 
