@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import dataclasses
+import math
 import numbers
 from typing import TYPE_CHECKING, NamedTuple
 
