@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import numbers
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax.numpy as jnp
-
-from gan3d.render.by_scene import differentiable_by_scene
 from gan3d.render.camera import Camera, project
 from gan3d.render.composite import composite
 from gan3d.render.derivatives import uv_derivatives
@@ -88,28 +84,18 @@ def render(
     (16, 16, 3) 1.0
     """
     _validate(vertices, topology, texture, image_size, background, opacity)
-
-    def draw(variables, topology):
-        vertices, texture, camera, background, opacity, uvs = variables
-        topology = dataclasses.replace(topology, uvs=uvs)
-        points = project(vertices, camera, image_size)
-        fragments = rasterize(
-            points, topology, image_size, margin_pixels, orthographic=camera.orthographic,
-            cull=cull, near=near, far=far, num_surfaces=num_surfaces,
-        )  # fmt: skip
-        uv = interpolate_uv(fragments, topology)
-        footprint = None
-        if mipmaps:
-            footprint = uv_derivatives(
-                fragments, points, topology, orthographic=camera.orthographic
-            )
-        layers = sample_texture(texture, uv, wrap=wrap, derivatives=footprint)
-        color, alpha = composite(layers, opacity * fragments.alpha, background)
-        return (color, alpha, fragments[1:]), fragments.face
-
-    variables = (vertices, texture, camera, background, jnp.asarray(opacity), topology.uvs)
-    (color, alpha, values), face = differentiable_by_scene(draw)(variables, topology)
-    return Rendering(color, alpha, Fragments(face, *values))
+    points = project(vertices, camera, image_size)
+    fragments = rasterize(
+        points, topology, image_size, margin_pixels, orthographic=camera.orthographic,
+        cull=cull, near=near, far=far, num_surfaces=num_surfaces,
+    )  # fmt: skip
+    uv = interpolate_uv(fragments, topology)
+    footprint = None
+    if mipmaps:
+        footprint = uv_derivatives(fragments, points, topology, orthographic=camera.orthographic)
+    layers = sample_texture(texture, uv, wrap=wrap, derivatives=footprint)
+    color, alpha = composite(layers, opacity * fragments.alpha, background)
+    return Rendering(color, alpha, fragments)
 
 
 def _validate(vertices, topology, texture, image_size, background, opacity):
