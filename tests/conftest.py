@@ -19,7 +19,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = OWN_CACHE
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
-import jax
+import jax  # noqa: E402 (after the settings)
 
 jax.config.update("jax_num_cpu_devices", 2)
 # A broadcast between different numbers of axes is more often a mistake than meant.
