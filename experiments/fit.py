@@ -13,9 +13,9 @@ Expect, in about half a minute on one busy core, for --seed=0 and --seed=1 (the 
 14.3 and 14.9 dB, 0.084 and 0.063):
 
     soft                   PSNR 35.7, 36.2 dB   IoU 0.979, 0.978   Chamfer 0.0076, 0.0075
-    crisp                       22.2, 24.8          0.751, 0.709           0.0747, 0.0967
-    crisp, --stiffness=20       24.8, 26.1          0.921, 0.928           0.0254, 0.0252
-    crisp, --stiffness=60       20.7, 28.3          0.830, 0.948           0.0601, 0.0196
+    crisp                       21.8, 25.5          0.736, 0.754           0.0766, 0.0791
+    crisp, --stiffness=20       25.6, 27.3          0.929, 0.940           0.0224, 0.0197
+    crisp, --stiffness=60       21.3, 28.6          0.853, 0.951           0.0523, 0.0190
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 
 # With as many threads as cores, two virtual devices on two cores wait for each other in a
 # collective until it times out.
@@ -12,23 +10,12 @@ os.environ.setdefault("NPROC", "16")
 # Tests compile far more than they compute.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# The workers, and the commands that tests start, compile many programs more than once.
-OWN_CACHE = None
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    OWN_CACHE = tempfile.mkdtemp(prefix="gan3d-tests-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = OWN_CACHE
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
-import jax  # noqa: E402 (after the settings)
+import jax
 
 jax.config.update("jax_num_cpu_devices", 2)
 # A broadcast between different numbers of axes is more often a mistake than meant.
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-
-def pytest_unconfigure():
-    if OWN_CACHE:
-        shutil.rmtree(OWN_CACHE, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items):

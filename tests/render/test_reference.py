@@ -45,7 +45,6 @@ def views_of(scene, num_views=NUM_VIEWS):
 OPTIONS = [
     # Of a closed mesh both faces of a silhouette edge may be drawn, and either may show it.
     ("soup", dict(cull=False, near=0.7, far=2.9)),
-    ("soup", dict(orthographic=True, near=1.5, far=3.5)),
     ("blobs", dict(num_surfaces=2)),
 ]
 
