@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from gan3d.render.camera import Camera, precise_product
 from gan3d.render.composite import composite
 from gan3d.render.interpolate import interpolate, interpolate_uv
-from gan3d.render.normals import vertex_normals
+from gan3d.render.normals import unit_vectors, vertex_normals
 from gan3d.render.rasterize import Fragments
 from gan3d.render.topology import Topology
 
@@ -91,15 +91,9 @@ def render_buffers(
         clear = clear * (1 - opacity)
     return Buffers(
         depth=values[..., 0],
-        normals=_unit(values[..., 1:4]),
+        normals=unit_vectors(values[..., 1:4]),
         uv=values[..., 4:6],
         barycentric=fragments.barycentric[num_margins],
         face=fragments.face[num_margins],
         silhouette=1 - clear,
     )
-
-
-def _unit(vectors):
-    """Vectors of length one; zero stays zero, with a zero gradient."""
-    square = (vectors**2).sum(axis=-1, keepdims=True)
-    return jnp.where(square > 0, vectors / jnp.sqrt(jnp.where(square > 0, square, 1)), 0)

@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
+
+from gan3d.render.normals import unit_vectors
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -79,7 +80,9 @@ def lambert(
                 f"lights must have direction [N, 3] and color [N, {albedo.shape[-1]}], "
                 f"got {list(direction.shape)} and {list(color.shape)}"
             )
-        cosine = jnp.einsum("...i,ni->...n", _unit(normals), _unit(direction), precision="highest")
+        cosine = jnp.einsum(
+            "...i,ni->...n", unit_vectors(normals), unit_vectors(direction), precision="highest"
+        )
         light = light + jnp.matmul(jnp.maximum(cosine, 0), color, precision="highest")
     return albedo * light
 
@@ -115,7 +118,7 @@ def spherical_harmonics(
     coefficients = jnp.asarray(coefficients)
     if coefficients.ndim != 2 or coefficients.shape[0] != 9:
         raise ValueError(f"coefficients must have shape [9, C], got {list(coefficients.shape)}")
-    unit = _unit(normals)
+    unit = unit_vectors(normals)
     x, y, z = (unit[..., i] for i in range(3))
     basis = [
         jnp.full_like(x, _A0 * _Y0),
@@ -132,14 +135,3 @@ def spherical_harmonics(
 def _validate_normals(normals):
     if normals.ndim == 0 or normals.shape[-1] != 3:
         raise ValueError(f"normals must have shape [..., 3], got {list(normals.shape)}")
-
-
-def _unit(vectors):
-    """Vectors of length one; zero stays zero, with a zero gradient."""
-    vectors = jnp.asarray(vectors)
-    # Scaled first: squares of very short or long vectors leave the range of floats. The direction
-    # does not depend on the scale, which needs no gradient therefore.
-    size = lax.stop_gradient(jnp.abs(vectors).max(axis=-1, keepdims=True))
-    scaled = vectors / jnp.where(size > 0, size, 1)
-    square = (scaled * scaled).sum(axis=-1, keepdims=True)
-    return jnp.where(size > 0, scaled / jnp.sqrt(jnp.where(size > 0, square, 1)), 0)

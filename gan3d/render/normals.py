@@ -63,6 +63,17 @@ def vertex_normals(vertices: Float[Array, "V 3"], topology: Topology) -> Float[A
     return total * jnp.where(square > 0, jax.lax.rsqrt(jnp.where(square > 0, square, 1)), 0)
 
 
+def unit_vectors(vectors: Float[Array, "... 3"]) -> Float[Array, "... 3"]:
+    """Vectors of length one; zero stays zero, with a zero gradient."""
+    vectors = jnp.asarray(vectors)
+    # Scaled first: squares of very short or long vectors leave the range of floats. The direction
+    # does not depend on the scale, which needs no gradient therefore.
+    size = jax.lax.stop_gradient(jnp.abs(vectors).max(axis=-1, keepdims=True))
+    scaled = vectors / jnp.where(size > 0, size, 1)
+    square = (scaled * scaled).sum(axis=-1, keepdims=True)
+    return jnp.where(size > 0, scaled / jnp.sqrt(jnp.where(size > 0, square, 1)), 0)
+
+
 def _check(vertices, topology):
     if vertices.shape != (topology.num_vertices, 3):
         raise ValueError(

@@ -77,7 +77,8 @@ def search_edges(x, y, z, facing, silhouette, component, face, depth, *, setting
 
         layers, behind = [], jnp.full(batch * height * width, -jnp.inf, jnp.float32)
         for k in range(settings.num_surfaces):
-            surface, shown, taken = depth[:, k].reshape(-1), face[:, k].reshape(-1), None
+            surface, taken = depth[:, k].reshape(-1), None
+            shown = [face[:, i].reshape(-1) for i in range(k + 1)]
             for _ in range(settings.num_margins):
                 visit = partial(_visit_edges, shown, surface, behind, taken, settings)
                 found, _ = unpack(fold(no_keys(batch * height * width), visit))
@@ -156,7 +157,8 @@ def _visit_edges(shown, surface, behind, taken, settings: Settings, edges: _Edge
             inner = jnp.clip(pixel, 0, keys.shape[0] - 1)
             depth = depth.astype(jnp.float32)
             shows = (depth < surface[inner]) & (depth > behind[inner])
-            shows = shows & (shown[inner] != half_edge // 3)
+            for face in shown:
+                shows = shows & (face[inner] != half_edge // 3)
             shows = shows & (depth > settings.near * (1 - 1e-6)) & (depth < settings.far)
             if taken is not None:
                 shows = shows & (component != taken[inner])

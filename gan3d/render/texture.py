@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gan3d.render.batching import materialized
+from gan3d.render.batching import materialized, scene_by_scene
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -250,7 +250,10 @@ _blend.defvjp(_blend_fwd, _blend_bwd)
 
 @jax.custom_jvp
 def _pullback(texels, corners, x, y, cotangent):
-    return _pullback_of_image(texels, corners, x, y, cotangent)
+    def of_image(texels, x, y, cotangent, *corners):
+        return _pull_back(texels, corners, x, y, cotangent, skip_zeros=True)
+
+    return scene_by_scene(of_image)(texels, x, y, cotangent, *corners)
 
 
 @_pullback.defjvp
@@ -259,22 +262,6 @@ def _pullback_jvp(primals, tangents):
     texels, corners, *rest = primals
     smooth = lambda texels, *rest: _pull_back(texels, corners, *rest)  # noqa: E731
     return jax.jvp(smooth, (texels, *rest), (tangents[0], *tangents[2:]))
-
-
-@jax.custom_batching.custom_vmap
-def _pullback_of_image(texels, corners, x, y, cotangent):
-    return _pull_back(texels, corners, x, y, cotangent, skip_zeros=True)
-
-
-@_pullback_of_image.def_vmap
-def _pullback_of_batch(axis_size, in_batched, *arguments):
-    """On CPU one image after the other, whose arrays fit the cache; elsewhere all at once."""
-    spread = lambda a, given: a if given else jnp.broadcast_to(a, (axis_size, *a.shape))  # noqa: E731
-    arguments = jax.tree.map(spread, arguments, tuple(in_batched))
-    one_by_one = lambda *batch: lax.map(lambda image: _pullback_of_image(*image), batch)  # noqa: E731
-    at_once = jax.vmap(lambda *image: _pull_back(*image, skip_zeros=True))
-    gradients = lax.platform_dependent(*arguments, cpu=one_by_one, default=at_once)
-    return gradients, (True, True, True)
 
 
 def _pull_back(texels, corners, x, y, cotangent, skip_zeros=False):

@@ -30,6 +30,7 @@ DIFFERENT_PIXELS = {
     "05_two_tri_m0": 0,
     "06_two_tri_m2": 58,
     "08_outside_m1": 0,
+    "10_soup_m1": 123,
     "11_sphere17_uv_m1_bcg": 18,
     "12_sphere33_uv_m2_bcgimg": 154,
     "14_head65_mesh_m1": 28,

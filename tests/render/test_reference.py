@@ -45,14 +45,16 @@ def views_of(scene, num_views=NUM_VIEWS):
 OPTIONS = [
     # Of a closed mesh both faces of a silhouette edge may be drawn, and either may show it.
     ("soup", dict(cull=False, near=0.7, far=2.9)),
+    ("soup", dict(orthographic=True, near=1.5, far=3.5)),
     ("blobs", dict(num_surfaces=2)),
+    ("soup", dict(orthographic=True, cull=False, num_surfaces=2, near=2.0)),
 ]
 
 
 @pytest.mark.parametrize(
     ("name", "margin_pixels", "options"),
     [(name, 1.7, {}) for name in CASES]
-    + [("sphere", 0.0, {})]
+    + [("blobs", 0.0, {}), ("blobs", 0.3, {})]
     + [(name, 1.7, options) for name, options in OPTIONS],
 )
 def test_fragments_and_their_gradients_equal_the_twins(name, margin_pixels, options, float64):
