@@ -8,6 +8,7 @@ chooses by the platform it is compiled for.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -77,6 +78,73 @@ def scene_by_scene(
     return single
 
 
+def differentiable_scene_by_scene(
+    function: Callable[[Any, Any], Any], smooth: Callable[[Any, Any], Any]
+) -> Callable[[Any, Any], Any]:
+    """`function` and its gradient, each run `scene_by_scene`.
+
+    Nothing but the arguments is kept for the gradient: it computes the function again.
+
+    Args:
+      function: (variables, constants) -> pytree; both pytrees of arrays of one scene; variables
+        have gradients, in reverse mode.
+      smooth: the same function, and differentiable any number of times: its derivatives are used
+        for those of the gradient.
+
+    Returns:
+      A function of the same arguments, differentiable in the variables: in reverse mode, and its
+      gradient in both modes.
+    """
+
+    @jax.custom_vjp
+    def drawn(variables, constants):
+        return draw(variables, constants)
+
+    def forward(variables, constants):
+        return draw(variables, constants), (variables, constants)
+
+    def backward(residuals, cotangent):
+        variables, constants = residuals
+        return pull_back(variables, copies(cotangent), constants), None
+
+    @jax.custom_jvp
+    def draw(variables, constants):
+        return _tree_scene_by_scene(function)(variables, constants)
+
+    @draw.defjvp
+    def _draw_jvp(primals, tangents):
+        of = lambda variables: smooth(variables, primals[1])  # noqa: E731
+        return draw(*primals), jax.jvp(of, primals[:1], tangents[:1])[1]
+
+    def pulled(function, variables, cotangent, constants):
+        _, pull = jax.vjp(lambda variables: function(variables, constants), variables)
+        return pull(cotangent)[0]
+
+    @jax.custom_jvp
+    def pull_back(variables, cotangent, constants):
+        return _tree_scene_by_scene(partial(pulled, function))(variables, cotangent, constants)
+
+    @pull_back.defjvp
+    def _pull_back_jvp(primals, tangents):
+        of = lambda *variables: pulled(smooth, *variables, primals[2])  # noqa: E731
+        return jax.jvp(of, primals[:2], tangents[:2])
+
+    drawn.defvjp(forward, backward)
+    # Copies: NumPy arrays that `vmap` maps over inside `jit` would be refused by custom_jvp.
+    copies = lambda tree: jax.tree.map(jnp.array, tree)  # noqa: E731
+    return lambda variables, constants: drawn(copies(variables), copies(constants))
+
+
+def _tree_scene_by_scene(function):
+    def run(*arguments):
+        leaves, structure = jax.tree.flatten(arguments)
+        return scene_by_scene(lambda *leaves: function(*jax.tree.unflatten(structure, leaves)))(
+            *leaves
+        )
+
+    return run
+
+
 def materialized(tree: Any) -> Any:
     """The same arrays, computed once and stored.
 
@@ -84,7 +152,8 @@ def materialized(tree: Any) -> Any:
     per channel and again in each gather, without vector instructions. It also drops optimization
     barriers before it fuses. A conditional stops it.
     """
-    leaves, structure = jax.tree.flatten(tree)
+    everything, structure = jax.tree.flatten(tree)
+    leaves = [leaf for leaf in everything if not isinstance(leaf, int)]
     integers = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.integer)]
     if not integers or integers[0].size == 0:
         return tree
@@ -97,8 +166,10 @@ def materialized(tree: Any) -> Any:
     def pass_on(marker, *leaves):
         return leaves
 
-    stored = lax.platform_dependent(integers[0], *leaves, cpu=store, default=pass_on)
-    return jax.tree.unflatten(structure, stored)
+    stored = iter(lax.platform_dependent(integers[0], *leaves, cpu=store, default=pass_on))
+    return jax.tree.unflatten(
+        structure, [leaf if isinstance(leaf, int) else next(stored) for leaf in everything]
+    )
 
 
 @jax.custom_batching.custom_vmap

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
+from gan3d.render.indexing import take
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
@@ -68,21 +70,14 @@ def screen_derivatives(
         )
     if topology.num_faces == 0:
         return jnp.zeros((*fragments.face.shape, 3, 2), points.dtype)
-    x, y, z = _relative_corners(fragments.face, jnp.asarray(points), topology)
     b = [fragments.barycentric[..., k] for k in range(3)]
-    if orthographic:
-        z = [jnp.ones_like(depth) for depth in z]
-    else:
-        # In units of the fragment's own depth, whatever the units of the world.
-        depth = sum(weight * corner for weight, corner in zip(b, z, strict=True))
-        z = [corner / jnp.where(depth != 0, depth, 1) for corner in z]
-        x, y = ([a * corner for a, corner in zip(axis, z, strict=True)] for axis in (x, y))
-    turns = ((1, 2), (2, 0), (0, 1))
-    by_x = [y[i] * z[j] - z[i] * y[j] for i, j in turns]
-    by_y = [z[i] * x[j] - x[i] * z[j] for i, j in turns]
-    # sum_j e_j at the fragment, whose depth is 1: the determinant of the corners.
-    total = sum(corner * change for corner, change in zip(x, by_x, strict=True))
-    return _quotient(fragments.face, b, by_x, by_y, total)
+    points = jnp.asarray(points)
+    columns = _barycentric_changes(
+        points, jnp.asarray(topology.faces), fragments.face, b,
+        _centres(fragments, points.dtype), orthographic,
+    )  # fmt: skip
+    values = [columns[j][k] for k in range(3) for j in range(2)]
+    return jnp.stack(values, axis=-1).reshape(*fragments.face.shape, 3, 2)
 
 
 def uv_derivatives(
@@ -112,44 +107,91 @@ def uv_derivatives(
     >>> print(change.shape, bool(change[-1, 4, 4, 0, 0] > 0))  # u runs with x at the front
     (2, 8, 8, 2, 2) True
     """
-    by_xy = screen_derivatives(fragments, points, topology, orthographic=orthographic)
     if topology.num_faces == 0:
         return jnp.zeros((*fragments.face.shape, 2, 2), points.dtype)
-    uv_faces = jnp.asarray(topology.uv_faces)
-    uvs = jnp.asarray(topology.uvs).astype(by_xy.dtype)
+    points, uv_faces = jnp.asarray(points), jnp.asarray(topology.uv_faces)
+    uvs = jnp.asarray(topology.uvs).astype(points.dtype)
     found = jnp.maximum(fragments.face, 0)
-    corner = [uv_faces[:, k][found] for k in range(3)]
-    rows = []
-    for i in range(2):
-        values = [uvs[:, i][index] for index in corner]
-        rows += [sum(values[k] * by_xy[..., k, j] for k in range(3)) for j in range(2)]
-    return jnp.stack(rows, axis=-1).reshape(*fragments.face.shape, 2, 2)
+    vertex = [take(uv_faces[:, k], found) for k in range(3)]
+    corners = [[take(uvs[:, i], index) for index in vertex] for i in range(2)]
+    b = [fragments.barycentric[..., k] for k in range(3)]
+    rows = uv_changes(
+        points, jnp.asarray(topology.faces), corners, fragments.face, b,
+        _centres(fragments, points.dtype), orthographic,
+    )  # fmt: skip
+    values = [rows[i][j] for i in range(2) for j in range(2)]
+    return jnp.stack(values, axis=-1).reshape(*fragments.face.shape, 2, 2)
 
 
-def _relative_corners(face, points, topology):
-    """x, y from the pixel's centre and depth z of the face's corners, [3] x [L, H, W] each."""
-    height, width = face.shape[-2:]
-    px = (jnp.arange(width) + 0.5).astype(points.dtype)[None, None, :]
-    py = (jnp.arange(height) + 0.5).astype(points.dtype)[None, :, None]
-    faces = jnp.asarray(topology.faces)
+def uv_changes(points, faces, corners, face, barycentric, centres, orthographic):
+    """d uv[i] / d xy[j] at [i][j] at some pixels, any shape.
+
+    Args:
+      points: screen points.
+      faces: their indices.
+      corners: texture coordinate i of corner k of each pixel's face at [i][k].
+      face: that face, -1 for none.
+      barycentric: weights of its corners.
+      centres: x and y of the pixels.
+      orthographic: whether the camera is.
+    """
+    columns = _barycentric_changes(points, faces, face, barycentric, centres, orthographic)
+    return [
+        [
+            sum(c * change for c, change in zip(corners[i], columns[j], strict=True))
+            for j in range(2)
+        ]
+        for i in range(2)
+    ]
+
+
+def _barycentric_changes(points, faces, face, b, centres, orthographic):
+    """d(barycentric k) / d xy[j] at [j][k]; see `screen_derivatives`."""
+    x, y, z = _relative_corners(face, points, faces, centres)
+    if orthographic:
+        z = [jnp.ones_like(depth) for depth in z]
+    else:
+        # In units of the fragment's own depth, whatever the units of the world.
+        depth = sum(weight * corner for weight, corner in zip(b, z, strict=True))
+        z = [corner / jnp.where(depth != 0, depth, 1) for corner in z]
+        x, y = ([a * corner for a, corner in zip(axis, z, strict=True)] for axis in (x, y))
+    turns = ((1, 2), (2, 0), (0, 1))
+    by_x = [y[i] * z[j] - z[i] * y[j] for i, j in turns]
+    by_y = [z[i] * x[j] - x[i] * z[j] for i, j in turns]
+    # sum_j e_j at the fragment, whose depth is 1: the determinant of the corners.
+    total = sum(corner * change for corner, change in zip(x, by_x, strict=True))
+    return _quotients(face, b, by_x, by_y, total)
+
+
+def _centres(fragments, dtype):
+    """x and y of the centres of an image's pixels, to be broadcast."""
+    height, width = fragments.face.shape[-2:]
+    return (
+        (jnp.arange(width) + 0.5).astype(dtype)[None, None, :],
+        (jnp.arange(height) + 0.5).astype(dtype)[None, :, None],
+    )
+
+
+def _relative_corners(face, points, faces, centres):
+    """x, y from the pixel's centre and depth z of the face's corners."""
     # Empty pixels point past the end: they read zeros, and write no gradient.
     missing = points.shape[0]
-    corner = [jnp.where(face >= 0, faces[:, k][jnp.maximum(face, 0)], missing) for k in range(3)]
+    corner = [
+        jnp.where(face >= 0, take(faces[:, k], jnp.maximum(face, 0)), missing) for k in range(3)
+    ]
     x, y, z = (
         [points[:, i].at[index].get(mode="fill", fill_value=0) for index in corner]
         for i in range(3)
     )
-    return [a - px for a in x], [a - py for a in y], z
+    return [a - centres[0] for a in x], [a - centres[1] for a in y], z
 
 
-def _quotient(face, b, by_x, by_y, total):
+def _quotients(face, b, by_x, by_y, total):
     """(de_k - b_k sum_j de_j) / sum_j e_j, zero for empty pixels and degenerate faces."""
     size = jnp.abs(total)
     valid = (face >= 0) & (size > _MIN_DOUBLE_AREA) & (size < _MAX_DOUBLE_AREA)
     over = jnp.where(valid, 1 / jnp.where(valid, total, 1), 0)
-    columns = []
-    for change in (by_x, by_y):
-        shared = sum(change)
-        columns.append([(one - b[k] * shared) * over for k, one in enumerate(change)])
-    values = [columns[j][k] for k in range(3) for j in range(2)]
-    return jnp.stack(values, axis=-1).reshape(*face.shape, 3, 2)
+    return [
+        [(one - weight * sum(change)) * over for one, weight in zip(change, b, strict=True)]
+        for change in (by_x, by_y)
+    ]

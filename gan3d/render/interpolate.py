@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
+from gan3d.render.indexing import take
 from gan3d.render.rasterize import Fragments
 from gan3d.render.topology import Topology
 
@@ -72,6 +73,8 @@ def _combine(values, faces, fragments):
     columns = [values[:, c] for c in range(values.shape[1])]
     total = [0] * len(columns)
     for k in range(3):
-        corner, weight = faces[:, k][index], fragments.barycentric[..., k]
-        total = [t + column[corner] * weight for t, column in zip(total, columns, strict=True)]
+        corner, weight = take(faces[:, k], index), fragments.barycentric[..., k]
+        total = [
+            t + take(column, corner) * weight for t, column in zip(total, columns, strict=True)
+        ]
     return jnp.stack(total, axis=-1)

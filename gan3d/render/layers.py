@@ -1,52 +1,171 @@
-"""What a chosen face, or a chosen silhouette edge, shows at a pixel; with hand-written gradients.
+"""What a chosen face, or a chosen silhouette edge, shows at pixels; with hand-written gradients.
 
-Every function is elementwise over an image: corner coordinates are gathered once, kept as separate
-arrays (rows of three are several times slower to gather and to scatter), and a backward function
-returns the cotangents of those gathered coordinates.
+Every function is elementwise over a list of pixels. Coordinates are gathered one by one and kept
+as separate arrays; gradients are added to the vertices in rows of four: on CPU rows of three are
+three times slower to add than rows of four, and separate arrays twice.
+
+Shape letters: V vertices, F faces, N pixels.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gan3d.render.screen import Corners, Settings, clip_to_near
+from gan3d.render.batching import materialized
+from gan3d.render.indexing import take
+from gan3d.render.screen import Settings, clip_to_near
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
 
     Point = tuple[Array, Array, Array]
 
-RELIABLE_DOUBLE_AREA = {4: 1e-5, 8: 1e-10}  # by bytes per number, pixels^2; see `surface_layer`
+RELIABLE_DOUBLE_AREA = {4: 1e-5, 8: 1e-10}  # by bytes per number, pixels^2; see `surface_values`
 
 
 class Layer(NamedTuple):
-    """One layer's part of `Fragments`."""
+    """What a layer shows at each of its pixels; zeros where it is empty.
 
-    barycentric: Float[Array, "H W 3"]
-    depth: Float[Array, "H W"]
-    alpha: Float[Array, "H W"]
+    Attributes:
+      barycentric: perspective-correct weight of each corner of the face.
+      depth: camera-space depth, world units.
+      alpha: opacity.
+    """
 
-
-def pixel_centres(settings: Settings, dtype) -> tuple[Float[Array, "H W"], Float[Array, "H W"]]:
-    """x and y of every pixel's centre."""
-    height, width = settings.image_size
-    x = jnp.arange(width, dtype=dtype) + 0.5
-    y = jnp.arange(height, dtype=dtype) + 0.5
-    shape = settings.image_size
-    return jnp.broadcast_to(x[None, :], shape), jnp.broadcast_to(y[:, None], shape)
+    barycentric: tuple[Float[Array, "N"], Float[Array, "N"], Float[Array, "N"]]
+    depth: Float[Array, "N"]
+    alpha: Float[Array, "N"]
 
 
-def _safe(value: Array, valid: Bool[Array, "..."]) -> Array:
-    """The value where it may divide, one elsewhere."""
-    return jnp.where(valid & (value != 0), value, jnp.ones_like(value))
+def pixel_centres(
+    pixel: Int[Array, "N"], settings: Settings, dtype
+) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
+    """x and y of the centres of pixels, which are counted row by row."""
+    width = settings.image_size[1]
+    row = pixel // width
+    return (pixel - row * width).astype(dtype) + 0.5, row.astype(dtype) + 0.5
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def surface_layer(settings: Settings, points, faces, face, pixel) -> Layer:
+    """`surface_values` with its hand-written gradient."""
+    return surface_values(settings, points, faces, face, pixel)
+
+
+def surface_values(
+    settings: Settings,
+    points: Float[Array, "V 3"],
+    faces: Int[Array, "F 3"],
+    face: Int[Array, "N"],
+    pixel: Int[Array, "N"],
+) -> Layer:
+    """The chosen face (-1 for none) at each pixel's centre, opaque.
+
+    A face so thin that rounding decides where in it the pixel lies shows its centroid.
+    """
+    terms = _surface_terms(settings, points, faces, face, pixel)
+    depth = sum(b * z for b, z in zip(terms.barycentric, terms.z, strict=True))
+    return Layer(
+        tuple(terms.barycentric), jnp.where(terms.valid, depth, 0), terms.valid.astype(depth.dtype)
+    )
+
+
+def _surface_fwd(settings, points, faces, face, pixel):
+    return surface_layer(settings, points, faces, face, pixel), (points, faces, face, pixel)
+
+
+def _surface_bwd(settings, residuals, cotangent):
+    """Layer's cotangents -> the points'.
+
+    With w_k = E_k / z_k and S = sum w (1 instead of 1 / z in an orthographic view):
+    b_k = w_k / S and depth = sum b_k z_k. Hence, with h_k = g_k + g_depth z_k,
+        dL/dw_k = (h_k - sum_j h_j b_j) / S,    dL/dE_k = dL/dw_k / z_k,
+        dL/dz_k = g_depth b_k - dL/dw_k E_k / z_k^2.
+    """
+    _, cotangent = materialized((residuals[2], cotangent))
+    t = _surface_terms(settings, *residuals)
+    g_depth = jnp.where(t.reliable, cotangent.depth, 0)
+    h = [
+        jnp.where(t.reliable, g, 0) + g_depth * z
+        for g, z in zip(cotangent.barycentric, t.z, strict=True)
+    ]
+    mean = h[0] * t.barycentric[0] + h[1] * t.barycentric[1] + h[2] * t.barycentric[2]
+    g_weight = [(a - mean) / t.total for a in h]
+    g_area = [g * inverse for g, inverse in zip(g_weight, t.inverse, strict=True)]
+    g_z = [g_depth * b for b in t.barycentric]
+    if not settings.orthographic:
+        g_z = [g - g_a * a * i for g, g_a, a, i in zip(g_z, g_area, t.area, t.inverse, strict=True)]
+    # Corner k enters the areas opposite its two neighbours i = k + 1 and j = k + 2.
+    turns = ((1, 2), (2, 0), (0, 1))
+    g_x = [g_area[j] * t.y[i] - g_area[i] * t.y[j] for i, j in turns]
+    g_y = [g_area[i] * t.x[j] - g_area[j] * t.x[i] for i, j in turns]
+    cotangents = zip(g_x, g_y, g_z, strict=True)
+    return _add_to_points(residuals[0], t.vertices, t.valid, cotangents), None, None, None
+
+
+surface_layer.defvjp(_surface_fwd, _surface_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def margin_layer(settings: Settings, points, faces, half_edge, pixel) -> Layer:
+    """`margin_values` with a gradient that adds whole rows."""
+    return margin_values(settings, points, faces, half_edge, pixel)
+
+
+def margin_values(
+    settings: Settings,
+    points: Float[Array, "V 3"],
+    faces: Int[Array, "F 3"],
+    half_edge: Int[Array, "N"],
+    pixel: Int[Array, "N"],
+) -> Layer:
+    """The point of the chosen edge (-1: none) closest to the pixel's centre, fading with its
+    distance."""
+    valid, corner = half_edge >= 0, half_edge % 3
+    a, b = (_gather_points(points, vertex) for vertex in _edge_vertices(faces, half_edge))
+    share, depth, alpha = _edge_values(settings, pixel, valid, a, b)
+    barycentric = (
+        jnp.where(corner == k, 1 - share, 0) + jnp.where((corner + 1) % 3 == k, share, 0)
+        for k in range(3)
+    )
+    empty = lambda value: jnp.where(valid, value, 0)  # noqa: E731
+    return Layer(tuple(empty(b) for b in barycentric), empty(depth), empty(alpha))
+
+
+def _margin_fwd(settings, points, faces, half_edge, pixel):
+    residuals = points, faces, half_edge, pixel
+    return margin_layer(settings, *residuals), residuals
+
+
+def _margin_bwd(settings, residuals, cotangent):
+    """`_edge_values` is elementwise, so that its transpose by autodiff is a few products, too."""
+    points, faces, half_edge, pixel = residuals
+    _, cotangent = materialized((half_edge, cotangent))
+    valid, corner = half_edge >= 0, half_edge % 3
+    pick = lambda k: sum(  # noqa: E731
+        jnp.where(k == i, g, 0) for i, g in enumerate(cotangent.barycentric)
+    )
+    wanted = pick((corner + 1) % 3) - pick(corner), cotangent.depth, cotangent.alpha
+    vertices = _edge_vertices(faces, half_edge)
+    ends = (_gather_points(points, vertex) for vertex in vertices)
+    _, pull_back = jax.vjp(partial(_edge_values, settings, pixel, valid), *ends)
+    _, cotangents = materialized(
+        (half_edge, pull_back(tuple(jnp.where(valid, g, 0) for g in wanted)))
+    )
+    return _add_to_points(points, vertices, valid, cotangents), None, None, None
+
+
+margin_layer.defvjp(_margin_fwd, _margin_bwd)
 
 
 class _SurfaceTerms(NamedTuple):
     """Of the chosen face at each pixel; lists by corner."""
 
+    vertices: list[Array]
     x: list[Array]  # of the corners, relative to the pixel centre
     y: list[Array]
     z: list[Array]
@@ -58,13 +177,13 @@ class _SurfaceTerms(NamedTuple):
     reliable: Array
 
 
-def _surface_terms(corners: Corners, face: Int[Array, "H W"], settings: Settings) -> _SurfaceTerms:
-    px, py = pixel_centres(settings, corners.x.dtype)
-    valid = face >= 0
-    index = jnp.maximum(face, 0)
-    x = [corners.x[:, k][index] - px for k in range(3)]
-    y = [corners.y[:, k][index] - py for k in range(3)]
-    z = [_safe(corners.z[:, k][index], valid) for k in range(3)]
+def _surface_terms(settings: Settings, points, faces, face, pixel) -> _SurfaceTerms:
+    valid, index = face >= 0, jnp.maximum(face, 0)
+    vertices = materialized([take(faces[:, k], index) for k in range(3)])
+    corners = [_gather_points(points, vertex) for vertex in vertices]
+    px, py = pixel_centres(pixel, settings, points.dtype)
+    x, y = [c[0] - px for c in corners], [c[1] - py for c in corners]
+    z = [_safe(c[2], valid) for c in corners]
     inverse = [jnp.ones_like(a) if settings.orthographic else 1 / a for a in z]
     area = [x[i] * y[j] - y[i] * x[j] for i, j in ((1, 2), (2, 0), (0, 1))]
     limit = RELIABLE_DOUBLE_AREA[px.dtype.itemsize]
@@ -72,116 +191,24 @@ def _surface_terms(corners: Corners, face: Int[Array, "H W"], settings: Settings
     weight = [a * b for a, b in zip(area, inverse, strict=True)]
     total = _safe(weight[0] + weight[1] + weight[2], reliable)
     barycentric = [jnp.where(reliable, w / total, valid / 3) for w in weight]
-    return _SurfaceTerms(x, y, z, inverse, area, barycentric, total, valid, reliable)
+    return _SurfaceTerms(vertices, x, y, z, inverse, area, barycentric, total, valid, reliable)
 
 
-def surface_layer(corners: Corners, face: Int[Array, "H W"], settings: Settings) -> Layer:
-    """The face at the pixel centre, opaque.
-
-    A face so thin that rounding decides where in it the pixel lies shows its centroid.
-    """
-    terms = _surface_terms(corners, face, settings)
-    depth = sum(b * z for b, z in zip(terms.barycentric, terms.z, strict=True))
-    return Layer(
-        jnp.stack(terms.barycentric, axis=-1),
-        jnp.where(terms.valid, depth, 0),
-        terms.valid.astype(depth.dtype),
-    )
-
-
-def surface_cotangents(
-    corners: Corners, face: Int[Array, "H W"], settings: Settings, cotangent: Layer
-) -> list[Point]:
-    """Cotangents of the three corners' (x, y, z) at each pixel.
-
-    With w_k = E_k / z_k and S = sum w (1 instead of 1 / z in an orthographic view):
-    b_k = w_k / S and depth = sum b_k z_k. Hence, with h_k = g_k + g_depth z_k,
-        dL/dw_k = (h_k - sum_j h_j b_j) / S,    dL/dE_k = dL/dw_k / z_k,
-        dL/dz_k = g_depth b_k - dL/dw_k E_k / z_k^2.
-    """
-    t = _surface_terms(corners, face, settings)
-    g_depth = jnp.where(t.reliable, cotangent.depth, 0)
-    h = [
-        jnp.where(t.reliable, cotangent.barycentric[..., k], 0) + g_depth * t.z[k] for k in range(3)
-    ]
-    mean = h[0] * t.barycentric[0] + h[1] * t.barycentric[1] + h[2] * t.barycentric[2]
-    g_weight = [(a - mean) / t.total for a in h]
-    g_area = [g * inverse for g, inverse in zip(g_weight, t.inverse, strict=True)]
-    g_z = [g_depth * b for b in t.barycentric]
-    if not settings.orthographic:
-        g_z = [g - g_a * a * i for g, g_a, a, i in zip(g_z, g_area, t.area, t.inverse, strict=True)]
-    # Corner k enters the areas opposite its two neighbours i = k + 1 and j = k + 2.
-    turns = ((0, 1, 2), (1, 2, 0), (2, 0, 1))
-    g_x = [g_area[j] * t.y[i] - g_area[i] * t.y[j] for _, i, j in turns]
-    g_y = [g_area[i] * t.x[j] - g_area[j] * t.x[i] for _, i, j in turns]
-    return list(zip(g_x, g_y, g_z, strict=True))
-
-
-def margin_layer(corners: Corners, half_edge: Int[Array, "H W"], settings: Settings) -> Layer:
-    """The point of the edge closest to the pixel centre, fading with its distance."""
-    if settings.margin == 0:
-        zeros = jnp.zeros(settings.image_size, corners.x.dtype)
-        return Layer(jnp.zeros((*settings.image_size, 3), zeros.dtype), zeros, zeros)
-    valid = half_edge >= 0
-    pixels = pixel_centres(settings, corners.x.dtype)
-    share, depth, alpha = _edge_values(*_edge_ends(corners, half_edge), pixels, valid, settings)
-    corner = half_edge % 3
-    at_corner = lambda k: (  # noqa: E731
-        jnp.where(corner == k, 1 - share, 0) + jnp.where((corner + 1) % 3 == k, share, 0)
-    )
-    barycentric = jnp.stack([jnp.where(valid, at_corner(k), 0) for k in range(3)], axis=-1)
-    return Layer(barycentric, jnp.where(valid, depth, 0), jnp.where(valid, alpha, 0))
-
-
-def margin_cotangents(
-    corners: Corners,
-    half_edge: Int[Array, "..."],
-    pixels: tuple[Float[Array, "..."], Float[Array, "..."]],
-    settings: Settings,
-    cotangent: Layer,
-) -> list[Point]:
-    """Cotangents of the edge's two ends' (x, y, z) at some pixels.
-
-    `_edge_values` is elementwise, so that its transpose by autodiff is a few products, too.
-
-    Args:
-      corners: of all faces.
-      half_edge: of the pixels, -1 for none.
-      pixels: x and y of their centres.
-      settings: static.
-      cotangent: of their layer.
-    """
-    valid, corner = half_edge >= 0, half_edge % 3
-    pick = lambda k: sum(  # noqa: E731
-        jnp.where(k == i, cotangent.barycentric[..., i], 0) for i in range(3)
-    )
-    g_share = pick((corner + 1) % 3) - pick(corner)
-    values = lambda a, b: _edge_values(a, b, pixels, valid, settings)  # noqa: E731
-    _, pull_back = jax.vjp(values, *_edge_ends(corners, half_edge))
-    wanted = (g_share, cotangent.depth, cotangent.alpha)
-    return list(pull_back(tuple(jnp.where(valid, g, 0) for g in wanted)))
-
-
-def half_edge_ends(half_edge: Int[Array, "..."]) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
-    """Flat corner indices 3 face + k of a half-edge's two ends; those of half-edge 0 for none."""
+def _edge_vertices(faces: Int[Array, "F 3"], half_edge: Int[Array, "N"]) -> tuple[Array, Array]:
+    """The two vertices of a half-edge 3 face + k; those of half-edge 0 for none."""
     start = jnp.maximum(half_edge, 0)
-    return start, start // 3 * 3 + (start % 3 + 1) % 3
+    end = start // 3 * 3 + (start % 3 + 1) % 3
+    return take(faces.reshape(-1), start), take(faces.reshape(-1), end)
 
 
-def _edge_ends(corners: Corners, half_edge: Int[Array, "..."]) -> tuple[Point, Point]:
-    start, end = half_edge_ends(half_edge)
-    flat = [c.reshape(-1) for c in corners]
-    return tuple(c[start] for c in flat), tuple(c[end] for c in flat)
-
-
-def _edge_values(a: Point, b: Point, pixels: tuple[Array, Array], valid: Array, settings: Settings):
+def _edge_values(settings: Settings, pixel, valid, a: Point, b: Point):
     """Share of b in the edge's point q closest to the pixel p, depth of q, alpha of the margin.
 
     q = a' + t (b' - a') with t = clip((p - a') . e / |e|^2, 0, 1) on the screen, a' and b' the ends
     in front of the near plane; weights (1 - t) / z_a' and t / z_b' make it perspective-correct;
     alpha = 1 - |p - q| / margin.
     """
-    px, py = pixels
+    px, py = pixel_centres(pixel, settings, a[0].dtype)
     start, end, low, high = a, b, 0, 1
     if not settings.orthographic:
         start, end = clip_to_near(b, a, settings.near), clip_to_near(a, b, settings.near)
@@ -202,3 +229,23 @@ def _edge_values(a: Point, b: Point, pixels: tuple[Array, Array], valid: Array, 
     total = _safe(weight_a + weight_b, valid)
     share = weight_b / total
     return (1 - share) * low + share * high, 1 / total, alpha
+
+
+def _gather_points(points: Float[Array, "V 3"], vertex: Int[Array, "N"]) -> Point:
+    return tuple(take(points[:, i], vertex) for i in range(3))
+
+
+def _add_to_points(points, vertices, valid, cotangents) -> Float[Array, "V 3"]:
+    """Sum of (x, y, z) cotangents at each vertex; a pixel that is not valid adds nothing."""
+    count = points.shape[0]
+    total = jnp.zeros((count, 4), points.dtype)
+    for vertex, values in zip(vertices, cotangents, strict=True):
+        row = jnp.stack([*values, jnp.zeros_like(values[0])], axis=-1)
+        # Past the end, hence dropped: no contention on vertex 0.
+        total = total.at[jnp.where(valid, vertex, count)].add(row, mode="drop")
+    return total[:, :3]
+
+
+def _safe(value: Array, valid: Bool[Array, "N"]) -> Array:
+    """The value where it may divide, one elsewhere."""
+    return jnp.where(valid & (value != 0), value, jnp.ones_like(value))

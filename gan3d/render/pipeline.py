@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import numbers
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+import jax.numpy as jnp
+import numpy as np
+
+from gan3d.render.batching import differentiable_scene_by_scene
 from gan3d.render.camera import Camera, project
-from gan3d.render.composite import composite
-from gan3d.render.derivatives import uv_derivatives
-from gan3d.render.interpolate import interpolate_uv
-from gan3d.render.rasterize import Fragments, rasterize
-from gan3d.render.texture import sample_texture
+from gan3d.render.indexing import take
+from gan3d.render.rasterize import Fragments, fragments_of, make_settings, see
+from gan3d.render.shading import FAST, SMOOTH, Fixed, Look, Scene, shade_picture
+from gan3d.render.texture import join_levels, make_mipmaps, validate_texels, wrap_pair
 from gan3d.render.topology import Topology
 
 if TYPE_CHECKING:
@@ -85,17 +89,43 @@ def render(
     """
     _validate(vertices, topology, texture, image_size, background, opacity)
     points = project(vertices, camera, image_size)
-    fragments = rasterize(
+    settings = make_settings(
         points, topology, image_size, margin_pixels, orthographic=camera.orthographic,
         cull=cull, near=near, far=far, num_surfaces=num_surfaces,
     )  # fmt: skip
-    uv = interpolate_uv(fragments, topology)
-    footprint = None
-    if mipmaps:
-        footprint = uv_derivatives(fragments, points, topology, orthographic=camera.orthographic)
-    layers = sample_texture(texture, uv, wrap=wrap, derivatives=footprint)
-    color, alpha = composite(layers, opacity * fragments.alpha, background)
+    visible = see(points, topology, settings)
+    fragments = fragments_of(points, topology, visible, settings)
+    color, alpha = _color(
+        points, topology, texture, background, opacity, mipmaps, wrap, visible, settings
+    )
     return Rendering(color, alpha, fragments)
+
+
+def _color(points, topology, texture, background, opacity, mipmaps, wrap, visible, settings):
+    """Colour and opacity, from what each pixel sees. Not from the fragments: a margin covers few
+    pixels, and under `jit` fragments that nobody asks for are not computed."""
+    validate_texels("texture", texture)
+    texture = jnp.asarray(texture)
+    texture = texture.astype(jnp.promote_types(texture.dtype, points.dtype))
+    texels, sizes = join_levels(make_mipmaps(texture) if mipmaps else (texture,))
+    if topology.num_faces == 0:
+        alpha = jnp.zeros(settings.image_size, points.dtype)
+        blank = jnp.zeros((*settings.image_size, texture.shape[2]), texels.dtype)
+        return blank if background is None else jnp.asarray(background), alpha
+    constant = isinstance(opacity, numbers.Real), isinstance(topology.uvs, np.ndarray)
+    look = Look(sizes, wrap_pair(wrap), mipmaps, float(opacity) if constant[0] else None)
+    corner_uvs = take(jnp.asarray(topology.uvs, points.dtype), jnp.asarray(topology.uv_faces))
+    scene = Scene(
+        points, texels, background,
+        None if constant[1] else corner_uvs,
+        None if constant[0] else jnp.asarray(opacity, points.dtype),
+    )  # fmt: skip
+    fixed = Fixed(jnp.asarray(topology.faces), visible, corner_uvs if constant[1] else None)
+    draw = differentiable_scene_by_scene(
+        partial(shade_picture, settings, look, FAST),
+        partial(shade_picture, settings, look, SMOOTH),
+    )
+    return draw(scene, fixed)
 
 
 def _validate(vertices, topology, texture, image_size, background, opacity):

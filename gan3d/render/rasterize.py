@@ -20,21 +20,14 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from gan3d.render.batching import materialized, scene_by_scene
-from gan3d.render.layers import (
-    Layer,
-    half_edge_ends,
-    margin_cotangents,
-    margin_layer,
-    pixel_centres,
-    surface_cotangents,
-    surface_layer,
-)
-from gan3d.render.screen import Connectivity, Settings, gather_corners
+from gan3d.render.batching import differentiable_scene_by_scene, materialized, scene_by_scene
+from gan3d.render.layers import margin_values
+from gan3d.render.screen import Connectivity, Settings
+from gan3d.render.shading import FAST, SMOOTH, shade_layers
 from gan3d.render.topology import Topology
 from gan3d.render.visibility import Visible, find_visible
 
@@ -106,18 +99,58 @@ def rasterize(
      [1. 1. 0. 0.]
      [1. 0. 0. 0.]]
     """
+    points = jnp.asarray(points)
+    settings = make_settings(
+        points, topology, image_size, margin_pixels,
+        orthographic=orthographic, cull=cull, near=near, far=far, num_surfaces=num_surfaces,
+    )  # fmt: skip
+    return fragments_of(points, topology, see(points, topology, settings), settings)
+
+
+def make_settings(
+    points, topology, image_size, margin_pixels, *, orthographic, cull, near, far, num_surfaces
+) -> Settings:
+    """What is static about a rasterization, checked; arguments as of `rasterize`."""
     _validate(points, topology, image_size, margin_pixels)
     _validate_range(near, far, num_surfaces)
     height, width = (int(size) for size in image_size)
-    # Copies: a NumPy array that `vmap` maps over inside `jit` would be refused by custom_jvp.
-    connectivity = Connectivity(
-        *(jnp.array(a) for a in (topology.faces, topology.neighbors, topology.component))
-    )
-    settings = Settings(
+    return Settings(
         (height, width), float(margin_pixels), 1 + (topology.num_components > 1),
         num_surfaces, bool(orthographic), bool(cull), float(near), float(far),
     )  # fmt: skip
-    return _rasterize(jnp.array(points), connectivity, settings)
+
+
+def see(points: Float[Array, "V 3"], topology: Topology, settings: Settings) -> Visible:
+    """Which faces and silhouette edges each pixel sees, two margins ordered by depth.
+
+    Constant in the points: no gradient.
+    """
+
+    def find(points, *connectivity):
+        visible = materialized(find_visible(points, Connectivity(*connectivity), settings))
+        if settings.num_margins < 2 or settings.margin == 0 or connectivity[0].shape[0] == 0:
+            return visible
+        return _nearer_first(settings, points, connectivity[0], visible)
+
+    connectivity = topology.faces, topology.neighbors, topology.component
+    return scene_by_scene(find)(lax.stop_gradient(points), *connectivity)
+
+
+def fragments_of(
+    points: Float[Array, "V 3"], topology: Topology, visible: Visible, settings: Settings
+) -> Fragments:
+    """What the faces and edges that `see` found show."""
+    shape = visible.half_edge.shape
+    if topology.num_faces == 0:
+        return _empty(points.dtype, shape)
+    draw = differentiable_scene_by_scene(
+        partial(shade_layers, settings, FAST), partial(shade_layers, settings, SMOOTH)
+    )
+    margins = jnp.where(visible.half_edge >= 0, visible.half_edge // 3, -1)
+    face = jnp.concatenate([margins, visible.face[:, None]], axis=1)
+    return Fragments(
+        face.reshape(-1, *shape[2:]), *draw(points, (jnp.asarray(topology.faces), visible))
+    )
 
 
 def _validate_range(near, far, num_surfaces):
@@ -145,175 +178,20 @@ def _validate(points, topology, image_size, margin_pixels):
         raise ValueError(f"margin_pixels must be finite and at least 0, got {margin_pixels}")
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _rasterize(points, connectivity: Connectivity, settings: Settings):
-    return _rasterize_fwd(points, connectivity, settings)[0]
-
-
-def _rasterize_fwd(points, connectivity, settings):
-    fragments, visible = _draw(settings, points, *connectivity)
-    return fragments, (points, connectivity, visible)
-
-
-def _rasterize_bwd(settings, residuals, cotangent):
-    """Cotangents of the fragments -> of the points: gather, a few products, scatter-add.
-
-    The chosen faces and edges are constants; `layers.py` differentiates what they show.
-    """
-    points, connectivity, visible = residuals
-    layers = Layer(*(jnp.array(g) for g in cotangent[1:]))
-    return _pull_back(settings, points, connectivity.faces, *visible, *layers), None
-
-
-_rasterize.defvjp(_rasterize_fwd, _rasterize_bwd)
-
-
-# The rules above run scene by scene; a derivative of theirs, hence a second one of the fragments,
-# is that of the plain functions for the faces and edges that were found.
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _draw(settings, points, *connectivity):
-    def draw(points, *connectivity):
-        visible = find_visible(points, Connectivity(*connectivity), settings)
-        visible = materialized(visible)
-        return materialized(shade(settings, points, connectivity[0], *visible))
-
-    return scene_by_scene(draw)(points, *connectivity)
-
-
-@_draw.defjvp
-def _draw_jvp(settings, primals, tangents):
-    fragments, visible = _draw(settings, *primals)
-    again = lambda points: shade(settings, points, primals[1], *visible)  # noqa: E731
-    _, tangent = jax.jvp(again, primals[:1], tangents[:1])
-    return (fragments, visible), tangent
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _pull_back(settings, *arguments):
-    return scene_by_scene(partial(pull_back, settings))(*arguments)
-
-
-@_pull_back.defjvp
-def _pull_back_jvp(settings, primals, tangents):
-    return jax.jvp(partial(pull_back, settings, compact=False), primals, tangents)
-
-
-def shade(
-    settings: Settings,
-    points: Float[Array, "V 3"],
-    faces: Int[Array, "F 3"],
-    face: Int[Array, "K H W"],
-    half_edge: Int[Array, "K M H W"],
-) -> tuple[Fragments, Visible]:
-    """What the chosen faces and edges show; and they, two margins ordered by depth."""
-    if faces.shape[0] == 0:
-        return _empty(points.dtype, half_edge.shape), Visible(face, half_edge)
-    corners = gather_corners(points, faces)
-    ids, layers, ordered = [], [], []
-    for surface, half_edges in zip(face, half_edge, strict=True):
-        margins = [margin_layer(corners, one, settings) for one in half_edges]
-        if settings.num_margins == 2:
-            margins, half_edges = _nearer_first(margins, half_edges)
-        ids += [*(jnp.where(one >= 0, one // 3, -1) for one in half_edges), surface]
-        layers += [*margins, surface_layer(corners, surface, settings)]
-        ordered.append(half_edges)
-    values = (jnp.stack(parts) for parts in zip(*layers, strict=True))
-    return Fragments(jnp.stack(ids), *values), Visible(face, jnp.stack(ordered))
-
-
-def pull_back(
-    settings: Settings,
-    points: Float[Array, "V 3"],
-    faces: Int[Array, "F 3"],
-    face: Int[Array, "K H W"],
-    half_edge: Int[Array, "K M H W"],
-    g_barycentric: Float[Array, "L H W 3"],
-    g_depth: Float[Array, "L H W"],
-    g_alpha: Float[Array, "L H W"],
-    compact: bool = True,
-) -> Float[Array, "V 3"]:
-    """The transpose of `shade`'s derivative with respect to the points."""
-    if faces.shape[0] == 0:
-        return jnp.zeros_like(points)
-    corners = gather_corners(points, faces)
-    per_layer = [Layer(*parts) for parts in zip(g_barycentric, g_depth, g_alpha, strict=True)]
-    columns = tuple(jnp.zeros_like(points[:, i]) for i in range(3))
-    for surface, half_edges in zip(face, half_edge, strict=True):
-        for one in half_edges:
-            g_margin, *per_layer = per_layer
-            if settings.margin > 0:
-                add = _add_margins if compact else _add_all_margins
-                columns = add(columns, corners, faces, one, settings, g_margin)
-        g_surface, *per_layer = per_layer
-        vertices = [faces[:, k][jnp.maximum(surface, 0)] for k in range(3)]
-        cotangents = surface_cotangents(corners, surface, settings, g_surface)
-        columns = _scatter(columns, vertices, surface, cotangents)
-    return jnp.stack(columns, axis=-1)
-
-
-def _add_margins(columns, corners, faces, half_edge, settings, cotangent):
-    """Margins cover few pixels: these are gathered first, unless they are too many."""
-    height, width = settings.image_size
-    room = min(4 * (height + width), height * width)
-    flat = half_edge.reshape(-1)
-    present = flat >= 0
-
-    def some(columns):
-        (pixel,) = jnp.nonzero(present, size=room, fill_value=height * width)
-        inner = jnp.minimum(pixel, height * width - 1)
-        found = jnp.where(pixel < height * width, flat[inner], -1)
-        centre = lambda index: index.astype(columns[0].dtype) + 0.5  # noqa: E731
-        pixels = (centre(inner % width), centre(inner // width))
-        gathered = Layer(
-            cotangent.barycentric.reshape(-1, 3)[inner],
-            cotangent.depth.reshape(-1)[inner],
-            cotangent.alpha.reshape(-1)[inner],
-        )
-        return _scatter_edges(columns, corners, faces, found, pixels, settings, gathered)
-
-    def every(columns):
-        return _add_all_margins(columns, corners, faces, half_edge, settings, cotangent)
-
-    return jax.lax.cond(present.sum() <= room, some, every, columns)
-
-
-def _add_all_margins(columns, corners, faces, half_edge, settings, cotangent):
-    pixels = pixel_centres(settings, columns[0].dtype)
-    return _scatter_edges(columns, corners, faces, half_edge, pixels, settings, cotangent)
-
-
-def _scatter_edges(columns, corners, faces, half_edge, pixels, settings, cotangent):
-    ends = [faces.reshape(-1)[corner] for corner in half_edge_ends(half_edge)]
-    cotangents = margin_cotangents(corners, half_edge, pixels, settings, cotangent)
-    return _scatter(columns, ends, half_edge, cotangents)
-
-
-def _scatter(columns, vertices, found, cotangents):
-    """Adds cotangents (x, y, z) to vertices; a pixel that found nothing adds nothing."""
-    for vertex, values in zip(vertices, cotangents, strict=True):
-        # Past the end, hence dropped: no contention on vertex 0.
-        target = jnp.where(found >= 0, vertex, columns[0].shape[0]).reshape(-1)
-        columns = tuple(
-            column.at[target].add(value.reshape(-1), mode="drop")
-            for column, value in zip(columns, values, strict=True)
-        )
-    return columns
-
-
-def _nearer_first(margins, half_edges):
+def _nearer_first(settings, points, faces, visible: Visible) -> Visible:
     """Orders two margins by depth; an empty one has no place of its own."""
-    first, second = margins
-    swap = (half_edges[1] >= 0) & (second.depth < first.depth)
-
-    def order(one, other):
-        mask = swap.reshape(swap.shape + (1,) * (one.ndim - swap.ndim))
-        return jnp.where(mask, other, one), jnp.where(mask, one, other)
-
-    pairs = [order(one, other) for one, other in zip(first, second, strict=True)]
-    margins = [Layer(*values) for values in zip(*pairs, strict=True)]
-    return margins, jnp.stack(order(*half_edges))
+    face, half_edge = visible
+    height, width = settings.image_size
+    pixel = jnp.arange(height * width, dtype=jnp.int32)
+    ordered = []
+    for first, second in half_edge:
+        depths = [
+            margin_values(settings, points, faces, one.reshape(-1), pixel).depth.reshape(one.shape)
+            for one in (first, second)
+        ]
+        swap = (second >= 0) & (depths[1] < depths[0])
+        ordered.append(jnp.stack([jnp.where(swap, second, first), jnp.where(swap, first, second)]))
+    return Visible(face, jnp.stack(ordered))
 
 
 def _empty(dtype, shape):

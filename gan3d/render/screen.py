@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from gan3d.render.indexing import take
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
 
@@ -49,7 +51,7 @@ class Corners(NamedTuple):
 
 def gather_corners(points: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Corners:
     """Structure-of-arrays corner coordinates."""
-    return Corners(*(points[:, i][faces] for i in range(3)))
+    return Corners(*(take(points[:, i], faces) for i in range(3)))
 
 
 def which_way(corners: Corners, settings: Settings) -> Int[Array, "F"]:

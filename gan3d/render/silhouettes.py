@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from gan3d.render.indexing import take
 from gan3d.render.screen import Settings, clip_to_near, turned
 from gan3d.render.tiles import (
     TILE,
@@ -85,7 +86,7 @@ def search_edges(x, y, z, facing, silhouette, component, face, depth, *, setting
                 layers.append(found.reshape(batch, height, width))
                 scene = jnp.arange(batch * height * width, dtype=jnp.int32) // (height * width)
                 owner = scene * num_faces + jnp.maximum(found, 0) // 3
-                taken = jnp.where(found >= 0, component.reshape(-1)[owner], -1)
+                taken = jnp.where(found >= 0, take(component.reshape(-1), owner), -1)
             behind = surface
         shape = (batch, settings.num_surfaces, settings.num_margins, height, width)
         return (jnp.stack(layers, axis=1).reshape(shape),)
@@ -94,8 +95,8 @@ def search_edges(x, y, z, facing, silhouette, component, face, depth, *, setting
 def _gather_edges(x, y, z, facing, silhouette, component, face, settings: Settings) -> _Edges:
     """The half-edges of some faces (-1 for none) of all scenes."""
     num_faces = facing.shape[1]
-    flat = lambda a: a.reshape(-1)[jnp.maximum(face, 0)]  # noqa: E731
-    columns = lambda a: [a[..., k].reshape(-1)[jnp.maximum(face, 0)] for k in range(3)]  # noqa: E731
+    flat = lambda a: take(a.reshape(-1), jnp.maximum(face, 0))  # noqa: E731
+    columns = lambda a: [take(a[..., k].reshape(-1), jnp.maximum(face, 0)) for k in range(3)]  # noqa: E731
     joined = lambda parts: jnp.concatenate(parts)  # noqa: E731
     ends = [columns(a) for a in (x, y, z)]
     a = tuple(joined(c) for c in ends)
@@ -128,7 +129,7 @@ def _edge_boxes(edges: _Edges, settings: Settings) -> Boxes:
 def _visit_edges(shown, surface, behind, taken, settings: Settings, edges: _Edges, keys, slots):
     """Keeps the closest edge of each pixel that shows there."""
     height, width = settings.image_size
-    pick = lambda tree: jax.tree.map(lambda a: a[slots.owner], tree)  # noqa: E731
+    pick = lambda tree: jax.tree.map(lambda a: take(a, slots.owner), tree)  # noqa: E731
     a, b, start, end = (pick(p) for p in (edges.a, edges.b, edges.start, edges.end))
     half_edge, scene, component, outward = (pick(edges[k]) for k in range(4))
     sign = outward * turned(a[2], b[2], settings)
@@ -156,12 +157,12 @@ def _visit_edges(shown, surface, behind, taken, settings: Settings, edges: _Edge
             pixel = (scene * height + row) * width + column
             inner = jnp.clip(pixel, 0, keys.shape[0] - 1)
             depth = depth.astype(jnp.float32)
-            shows = (depth < surface[inner]) & (depth > behind[inner])
+            shows = (depth < take(surface, inner)) & (depth > take(behind, inner))
             for face in shown:
-                shows = shows & (face[inner] != half_edge // 3)
+                shows = shows & (take(face, inner) != half_edge // 3)
             shows = shows & (depth > settings.near * (1 - 1e-6)) & (depth < settings.far)
             if taken is not None:
-                shows = shows & (component != taken[inner])
+                shows = shows & (component != take(taken, inner))
             shows = shows & outside & slots.live & (distance2 < dtype.type(settings.margin) ** 2)
             shows = shows & (row < height) & (column < width)
             pixel = jnp.where(shows, pixel, keys.shape[0])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import jax
@@ -10,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gan3d.render.batching import materialized, scene_by_scene
+from gan3d.render.batching import differentiable_scene_by_scene, materialized
+from gan3d.render.indexing import take
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jaxtyping import Array, Float, Int
 
 WRAPS = ("clamp", "repeat", "mirror")
 _LARGEST = 1e15  # texels per pixel; its square still fits a float32.
@@ -68,14 +70,27 @@ def sample_texture(
     [0.5]
     """
     _validate(texture, uv, derivatives, mipmaps, max_level)
-    wraps = _wrap_pair(wrap)
+    wraps = wrap_pair(wrap)
     texture, uv = jnp.asarray(texture), jnp.asarray(uv)
-    if derivatives is None:
-        height, width, channels = texture.shape
-        return _bilinear(texture.reshape(-1, channels), uv, (width, height), 0, wraps)
-    levels = make_mipmaps(texture) if mipmaps is None else mipmaps
-    levels = tuple(levels)[: None if max_level is None else max_level + 1]
-    return _trilinear(levels, uv, jnp.asarray(derivatives), wraps)
+    texture = texture.astype(jnp.result_type(texture, uv))
+    levels = (texture,)
+    if derivatives is not None:
+        levels = make_mipmaps(texture) if mipmaps is None else mipmaps
+        levels = tuple(levels)[: None if max_level is None else max_level + 1]
+    texels, sizes = join_levels(levels)
+    variables = texels, uv, () if derivatives is None else jnp.asarray(derivatives)
+
+    def sample(blend, variables, _):
+        texels, uv, derivatives = variables
+        flat = [uv[..., i].reshape(-1) for i in range(2)]
+        change = None
+        if len(derivatives):
+            change = [[derivatives[..., i, j].reshape(-1) for j in range(2)] for i in range(2)]
+        rows = look_up(texel_rows(texels), sizes, flat, change, wraps, blend)
+        return rows[:, : texels.shape[1]].reshape(*uv.shape[:-1], texels.shape[1])
+
+    draw = differentiable_scene_by_scene(partial(sample, blend_rows), partial(sample, blend))
+    return draw(variables, ())
 
 
 def make_mipmaps(texture: Float[Array, "Th Tw C"]) -> tuple[Float[Array, "..."], ...]:
@@ -98,7 +113,7 @@ def make_mipmaps(texture: Float[Array, "Th Tw C"]) -> tuple[Float[Array, "..."],
     >>> print([level.shape for level in make_mipmaps(jnp.ones((4, 5, 3)))])
     [(4, 5, 3), (2, 2, 3), (1, 1, 3)]
     """
-    _validate_texels("texture", texture)
+    validate_texels("texture", texture)
     texture = jnp.asarray(texture)
     if not jnp.issubdtype(texture.dtype, jnp.floating):
         texture = texture.astype(jnp.float32)
@@ -127,7 +142,7 @@ def _halve(texture, axis):
 
 
 def _validate(texture, uv, derivatives, mipmaps, max_level):
-    _validate_texels("texture", texture)
+    validate_texels("texture", texture)
     if uv.ndim == 0 or uv.shape[-1] != 2:
         raise ValueError(f"uv must have shape [..., 2], got {list(uv.shape)}")
     for name, value in (("mipmaps", mipmaps), ("max_level", max_level)):
@@ -139,7 +154,7 @@ def _validate(texture, uv, derivatives, mipmaps, max_level):
     if max_level is not None and max_level < 0:
         raise ValueError(f"max_level must be at least 0, got {max_level}")
     for k, level in enumerate(mipmaps or ()):
-        _validate_texels(f"mipmaps[{k}]", level)
+        validate_texels(f"mipmaps[{k}]", level)
     if mipmaps is not None and (
         len(mipmaps) == 0
         or mipmaps[0].shape != texture.shape
@@ -151,61 +166,102 @@ def _validate(texture, uv, derivatives, mipmaps, max_level):
         )
 
 
-def _validate_texels(name, texels):
+def validate_texels(name, texels):
+    """Raises ValueError unless texels are a texture."""
     if texels.ndim != 3:
         raise ValueError(f"{name} must have shape [Th, Tw, C], got {list(texels.shape)}")
     if min(texels.shape[:2]) < 1:
         raise ValueError(f"{name} must have at least one texel, got {list(texels.shape)}")
 
 
-def _wrap_pair(wrap):
+def wrap_pair(wrap):
     pair = (wrap, wrap) if isinstance(wrap, str) else tuple(wrap)
     if len(pair) != 2 or any(mode not in WRAPS for mode in pair):
         raise ValueError(f"wrap must be one of {', '.join(WRAPS)}, or a pair of them, got {wrap!r}")
     return pair
 
 
-def _trilinear(levels, uv, derivatives, wraps):
-    sizes = np.array([level.shape[1::-1] for level in levels], np.int32)
-    offsets = np.cumsum([0, *sizes.prod(axis=1)])[:-1].astype(np.int32)
+def join_levels(
+    levels: Sequence[Float[Array, "..."]],
+) -> tuple[Float[Array, "N C"], tuple[tuple[int, int], ...]]:
+    """The texels of all levels, row by row, and the (width, height) of each level."""
     texels = jnp.concatenate([level.reshape(-1, level.shape[2]) for level in levels])
-    level = jnp.minimum(_level_of_detail(derivatives, sizes[0]), len(levels) - 1)
+    return texels, tuple(level.shape[1::-1] for level in levels)
+
+
+def texel_rows(texels: Float[Array, "N C"], *more: Float[Array, "N"]) -> Float[Array, "N R"]:
+    """Texels, further channels, and zeros to a multiple of four: on CPU rows of four channels are
+    gathered and added several times faster than single ones, or rows of three."""
+    columns = [texels, *(channel[:, None] for channel in more)]
+    missing = -sum(column.shape[1] for column in columns) % 4
+    columns.append(jnp.zeros((texels.shape[0], missing), texels.dtype))
+    return jnp.concatenate(columns, axis=1)
+
+
+def look_up(
+    texels: Float[Array, "N R"],
+    sizes: tuple[tuple[int, int], ...],
+    uv: Sequence[Float[Array, "P"]],
+    change: Sequence[Sequence[Float[Array, "P"]]] | None,
+    wraps: tuple[str, str],
+    blend: Callable[..., Float[Array, "P R"]],
+) -> Float[Array, "P R"]:
+    """`sample_texture` of a list of pixels in joined levels.
+
+    Args:
+      texels: of all levels, in rows.
+      sizes: (width, height) of each level.
+      uv: u and v.
+      change: d uv[i] / d xy[j] at [i][j], or None: the first level only.
+      wraps: of u and v.
+      blend: `blend_rows`, fast and with a gradient, or `blend`, which can be differentiated twice.
+    """
+    if change is None:
+        return _bilinear(texels, uv, sizes[0], 0, wraps, blend)
+    table = np.array(sizes, np.int32)
+    offsets = np.cumsum([0, *table.prod(axis=1)])[:-1].astype(np.int32)
+    level = jnp.minimum(_level_of_detail(change, sizes[0]), len(sizes) - 1)
     fine = lax.stop_gradient(jnp.floor(level)).astype(jnp.int32)
 
     def sample(index):
-        size = jnp.asarray(sizes[:, 0])[index], jnp.asarray(sizes[:, 1])[index]
-        return _bilinear(texels, uv, size, jnp.asarray(offsets)[index], wraps)
+        size = take(jnp.asarray(table[:, 0]), index), take(jnp.asarray(table[:, 1]), index)
+        return _bilinear(texels, uv, size, take(jnp.asarray(offsets), index), wraps, blend)
 
-    share = (level - fine)[..., None].astype(uv.dtype)
-    return sample(fine) * (1 - share) + sample(jnp.minimum(fine + 1, len(levels) - 1)) * share
+    share = (level - fine)[:, None].astype(uv[0].dtype)
+    return sample(fine) * (1 - share) + sample(jnp.minimum(fine + 1, len(sizes) - 1)) * share
 
 
-def _level_of_detail(derivatives, size):
+def _level_of_detail(change, size):
     """log2 of the footprint's longer axis in texels of the finest level; 0 if below one texel."""
-    wide = derivatives.astype(jnp.promote_types(derivatives.dtype, jnp.float32))
-    along = [wide[..., i, :] * int(size[i]) for i in range(2)]
+    dtype = jnp.promote_types(change[0][0].dtype, jnp.float32)
     # A face seen edge-on has no bound; its square has to stay finite, and its gradient too.
-    u, v = (jnp.clip(a, -_LARGEST, _LARGEST) for a in along)
-    square = u * u + v * v
-    return 0.5 * jnp.log2(jnp.maximum(jnp.maximum(square[..., 0], square[..., 1]), 1))
+    along = [
+        [jnp.clip(c.astype(dtype) * size[i], -_LARGEST, _LARGEST) for c in change[i]]
+        for i in range(2)
+    ]
+    square = [along[0][j] * along[0][j] + along[1][j] * along[1][j] for j in range(2)]
+    return 0.5 * jnp.log2(jnp.maximum(jnp.maximum(square[0], square[1]), 1))
 
 
-def _bilinear(texels, uv, size, offset, wraps):
-    """Look-up in images that lie row by row in texels [N, C], each pixel's from its offset on."""
-    width, height = size
-    left, right, x = _neighbours(uv[..., 0], width, wraps[0])
-    top, bottom, y = _neighbours(uv[..., 1], height, wraps[1])
-    rows = offset + top * width, offset + bottom * width
-    texels = texels.astype(jnp.result_type(texels, x))
-    return _blend(texels, tuple(row + column for row in rows for column in (left, right)), x, y)
+def _bilinear(texels, uv, size, offset, wraps, blend):
+    """Look-up in images that lie row by row in texels, each pixel's from its offset on."""
+    left, to_right, x = _neighbours(uv[0], size[0], wraps[0])
+    top, to_bottom, y = _neighbours(uv[1], size[1], wraps[1])
+    # Computed once per pixel: fused into the blend they would be once per texel and channel.
+    first, to_right, to_bottom, x, y = materialized(
+        (offset + top * size[0] + left, to_right, to_bottom * size[0], x, y)
+    )
+    corners = first, first + to_right, first + to_bottom, first + to_bottom + to_right
+    return blend(texels.astype(jnp.result_type(texels, x)), corners, x, y)
 
 
 def _neighbours(coordinate, size, wrap):
-    """Indices of the two nearest texels and the fraction between them."""
+    """Index of the nearest texel before, the step to that after, and the fraction between them."""
     if wrap == "clamp":
         position = jnp.clip(coordinate * size - 0.5, 0, size - 1)
         low = jnp.clip(jnp.floor(position), 0, jnp.maximum(size - 2, 0)).astype(jnp.int32)
-        return low, jnp.minimum(low + 1, size - 1), position - low
+        step = min(1, size - 1) if isinstance(size, int) else jnp.minimum(1, size - 1)
+        return low, step, position - low
     period = 1 if wrap == "repeat" else 2
     # Reduced first: a far coordinate would overflow the integer.
     position = (coordinate - period * jnp.floor(coordinate / period)) * size - 0.5
@@ -213,24 +269,31 @@ def _neighbours(coordinate, size, wrap):
     pair = [jnp.mod(index, period * size) for index in (low, low + 1)]
     if wrap == "mirror":
         pair = [jnp.minimum(index, 2 * size - 1 - index) for index in pair]
-    return *pair, position - low
+    return pair[0], pair[1] - pair[0], position - low
+
+
+def blend(
+    texels: Float[Array, "N R"],
+    corners: Sequence[Int[Array, "P"]],
+    x: Float[Array, "P"],
+    y: Float[Array, "P"],
+) -> Float[Array, "P R"]:
+    """(1 - y) ((1 - x) t0 + x t1) + y ((1 - x) t2 + x t3) with t_k = texels[corners[k]]."""
+    texel = [take(texels, index) for index in corners]
+    x, y = x[:, None], y[:, None]
+    upper = texel[0] * (1 - x) + texel[1] * x
+    lower = texel[2] * (1 - x) + texel[3] * x
+    return upper * (1 - y) + lower * y
 
 
 @jax.custom_vjp
-def _blend(texels, corners, x, y):
-    """(1 - y) ((1 - x) t0 + x t1) + y ((1 - x) t2 + x t3) with t_k = texels[corners[k]]."""
+def blend_rows(texels, corners, x, y):
+    """`blend` with a hand-written gradient."""
     return _blend_fwd(texels, corners, x, y)[0]
 
 
 def _blend_fwd(texels, corners, x, y):
-    # Computed once per pixel: fused into the blend they would be once per channel.
-    corners, x, y = materialized((corners, x, y))
-    residuals = texels, corners, x, y
-    texel = [texels.at[index].get(mode="clip") for index in corners]
-    x, y = x[..., None], y[..., None]
-    upper = texel[0] * (1 - x) + texel[1] * x
-    lower = texel[2] * (1 - x) + texel[3] * x
-    return upper * (1 - y) + lower * y, residuals
+    return blend(texels, corners, x, y), (texels, corners, x, y)
 
 
 def _blend_bwd(residuals, cotangent):
@@ -241,50 +304,24 @@ def _blend_bwd(residuals, cotangent):
     dL/dy = sum over channels of g ((t2 - t0)(1 - x) + (t3 - t1) x).
     """
     texels, corners, x, y = residuals
-    g_texels, g_x, g_y = _pullback(texels, corners, x, y, jnp.array(cotangent))
-    return g_texels, None, g_x, g_y
+    t = [take(texels, index) for index in corners]
+    x, y = x[:, None], y[:, None]
+    g_x = _row_sums(cotangent * ((t[1] - t[0]) * (1 - y) + (t[3] - t[2]) * y))
+    g_y = _row_sums(cotangent * ((t[2] - t[0]) * (1 - x) + (t[3] - t[1]) * x))
+    # Empty pixels share one uv: adding their zeros to one texel would be slow for nothing.
+    wanted = _row_sums(jnp.abs(cotangent)) != 0
+    g_texels = jnp.zeros_like(texels)
+    for index, weight in zip(
+        corners, ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y), strict=True
+    ):
+        target = jnp.where(wanted, index, texels.shape[0])
+        g_texels = g_texels.at[target].add(cotangent * weight, mode="drop")
+    return g_texels, None, g_x.astype(residuals[2].dtype), g_y.astype(residuals[3].dtype)
 
 
-_blend.defvjp(_blend_fwd, _blend_bwd)
+blend_rows.defvjp(_blend_fwd, _blend_bwd)
 
 
-@jax.custom_jvp
-def _pullback(texels, corners, x, y, cotangent):
-    def of_image(texels, x, y, cotangent, *corners):
-        return _pull_back(texels, corners, x, y, cotangent, skip_zeros=True)
-
-    return scene_by_scene(of_image)(texels, x, y, cotangent, *corners)
-
-
-@_pullback.defjvp
-def _pullback_jvp(primals, tangents):
-    # Where a cotangent is zero its own derivative is not: no pixel may be skipped here.
-    texels, corners, *rest = primals
-    smooth = lambda texels, *rest: _pull_back(texels, corners, *rest)  # noqa: E731
-    return jax.jvp(smooth, (texels, *rest), (tangents[0], *tangents[2:]))
-
-
-def _pull_back(texels, corners, x, y, cotangent, skip_zeros=False):
-    """See `_blend_bwd`. One flat array per channel: scalar gathers and scatter-adds are fast."""
-    num_texels, channels = texels.shape
-    shape, dtype = x.shape, x.dtype
-    corners = [index.reshape(-1) for index in corners]
-    x, y, cotangent = x.reshape(-1), y.reshape(-1), cotangent.reshape(-1, channels)
-    weights = ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y)
-    targets = corners
-    if skip_zeros:
-        # Empty pixels share one uv: adding their zeros to one texel would be slow for nothing.
-        zero = (cotangent == 0).all(axis=-1)
-        targets = [jnp.where(zero, num_texels, index) for index in corners]
-    planes, g_x, g_y = [], 0, 0
-    for c in range(channels):
-        g, plane = cotangent[:, c], texels[:, c]
-        t = [plane.at[index].get(mode="clip") for index in corners]
-        g_x = g_x + g * ((t[1] - t[0]) * (1 - y) + (t[3] - t[2]) * y)
-        g_y = g_y + g * ((t[2] - t[0]) * (1 - x) + (t[3] - t[1]) * x)
-        total = jnp.zeros(num_texels, texels.dtype)
-        for index, weight in zip(targets, weights, strict=True):
-            total = total.at[index].add(g * weight, mode="drop")
-        planes.append(total)
-    fraction = lambda g: jnp.asarray(g, dtype).reshape(shape)  # noqa: E731
-    return jnp.stack(planes, axis=-1), fraction(g_x), fraction(g_y)
+def _row_sums(values):
+    """Reductions over a short axis are slow on CPU."""
+    return sum(values[:, c] for c in range(values.shape[1]))

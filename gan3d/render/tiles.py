@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from gan3d.render.indexing import running, take
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int, UInt64
 
@@ -64,7 +66,7 @@ def tile_stream(boxes: Boxes, image_size: tuple[int, int]) -> Stream:
     across = (last(boxes.x_high, width) - column + TILE) // TILE
     down = (last(boxes.y_high, height) - row + TILE) // TILE
     count = jnp.where(boxes.wanted & (across > 0) & (down > 0), across * down, 0)
-    end = jnp.cumsum(count, dtype=jnp.int32)
+    end = running(jnp.add, count)
     return Stream(column, row, jnp.maximum(across, 1), count, end - count, end[-1])
 
 
@@ -78,18 +80,32 @@ def walk(stream: Stream, chunk: int, visit: Callable[[Any, Slots], Any], keys: A
         # A box claims its first slot; the running maximum spreads it over its other slots.
         local = jnp.where(place >= first, place - first, chunk)
         claimed = jnp.full(chunk, -1, jnp.int32).at[local].set(boxes, mode="drop")
-        owner = lax.cummax(claimed.at[0].max(last_owner))
+        owner = running(jnp.maximum, claimed.at[0].max(last_owner))
         slot = first + jnp.arange(chunk, dtype=jnp.int32)
-        tile = slot - stream.start[owner]
-        across = stream.across[owner]
-        tile_row = tile // across
-        row = stream.row[owner] + TILE * tile_row
-        column = stream.column[owner] + TILE * (tile - tile_row * across)
+        tile = slot - take(stream.start, owner)
+        across = take(stream.across, owner)
+        tile_row = _quotient(tile, across)
+        row = take(stream.row, owner) + TILE * tile_row
+        column = take(stream.column, owner) + TILE * (tile - tile_row * across)
         keys = visit(keys, Slots(owner, row, column, slot < stream.total))
         return first + jnp.int32(chunk), owner[-1], keys
 
     more = lambda carry: carry[0] < stream.total  # noqa: E731
     return lax.while_loop(more, body, (jnp.int32(0), jnp.int32(0), keys))[2]
+
+
+def _quotient(tile: Int[Array, "C"], across: Int[Array, "C"]) -> Int[Array, "C"]:
+    """tile // across by floats, for integers divide slowly; rows are few, so it is one off at
+    most."""
+    guess = (tile.astype(jnp.float32) / across.astype(jnp.float32)).astype(jnp.int32)
+    rest = tile - guess * across
+    return guess + (rest >= across).astype(jnp.int32) - (rest < 0).astype(jnp.int32)
+
+
+def tile_pixels(slots: Slots) -> tuple[Int[Array, "T C"], Int[Array, "T C"]]:
+    """Row and column of every pixel of the tiles."""
+    place = np.arange(TILE * TILE, dtype=np.int32)[:, None]
+    return slots.row[None] + place // TILE, slots.column[None] + place % TILE
 
 
 def chunk_size(expected_tiles: float) -> int:
@@ -101,18 +117,33 @@ def no_keys(num_pixels: int) -> UInt64[Array, "P"]:
     return jnp.full(num_pixels, NO_KEY, jnp.uint64)
 
 
-def pack(order: Float[Array, "C"], index: Int[Array, "C"]) -> UInt64[Array, "C"]:
-    """Keys that sort by `order` (not negative, compared in float32), then by index."""
-    bits = lax.bitcast_convert_type(order.astype(jnp.float32), jnp.uint32)
+def pack(
+    order: Float[Array, "C"], index: Int[Array, "C"], above: float = -1.0
+) -> UInt64[Array, "C"]:
+    """Keys that sort by `order`, compared in float32, then by index.
+
+    What is not greater than `above`, or no number, comes after all others; `unpack` drops it. That
+    costs one subtraction, for the bits of floats that are not negative sort like integers.
+    """
+    bits = lax.bitcast_convert_type(order.astype(jnp.float32), jnp.uint32) - _first_bits(above)
     return (bits.astype(jnp.uint64) << np.uint64(32)) | index.astype(jnp.uint64)
 
 
-def unpack(keys: UInt64[Array, "P"]) -> tuple[Int[Array, "P"], Float[Array, "P"]]:
-    """(index or -1, order or inf)."""
+def unpack(
+    keys: UInt64[Array, "P"], above: float = -1.0, below: float = np.inf
+) -> tuple[Int[Array, "P"], Float[Array, "P"]]:
+    """(index, order) where above < order < below, else (-1, inf)."""
     index = (keys & np.uint64(0xFFFFFFFF)).astype(jnp.uint32).astype(jnp.int32)
-    order = lax.bitcast_convert_type((keys >> np.uint64(32)).astype(jnp.uint32), jnp.float32)
-    empty = keys == NO_KEY
-    return jnp.where(empty, -1, index), jnp.where(empty, jnp.inf, order)
+    bits = (keys >> np.uint64(32)).astype(jnp.uint32)
+    limit = np.float32(below).view(np.uint32)
+    found = bits < limit - _first_bits(above)
+    order = lax.bitcast_convert_type(bits + _first_bits(above), jnp.float32)
+    return jnp.where(found, index, -1), jnp.where(found, order, jnp.inf)
+
+
+def _first_bits(above: float) -> np.uint32:
+    """Of the least float32 that is greater and not negative."""
+    return np.uint32(0) if above < 0 else np.float32(above).view(np.uint32) + np.uint32(1)
 
 
 def edge_function(a: tuple[Array, Array], b: tuple[Array, Array], p: tuple[Array, Array]) -> Array:

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan3d.render.batching import scene_by_scene
+from gan3d.render.batching import materialized, scene_by_scene
+from gan3d.render.indexing import take
 from gan3d.render.screen import (
     Connectivity,
     Settings,
@@ -25,19 +26,19 @@ from gan3d.render.screen import (
 )
 from gan3d.render.silhouettes import search_edges
 from gan3d.render.tiles import (
-    TILE,
+    NO_KEY,
     Boxes,
     chunk_size,
-    edge_function,
     no_keys,
     pack,
+    tile_pixels,
     tile_stream,
     unpack,
     walk,
 )
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, Int
+    from jaxtyping import Array, Bool, Float, Int
 
 
 class Visible(NamedTuple):
@@ -68,7 +69,7 @@ def find_visible(
     face, depth = _flat(_search_faces, settings)(*corners, facing)
     if settings.margin == 0:
         return Visible(face, no_edges)
-    across = jnp.where(neighbors >= 0, facing[neighbors], 0)
+    across = jnp.where(neighbors >= 0, take(facing, jnp.maximum(neighbors, 0)), 0)
     silhouette = (facing[:, None] != 0) & (across != facing[:, None])
     search = _flat(search_edges, settings)
     return Visible(face, *search(*corners, facing, silhouette, component, face, depth))
@@ -91,57 +92,93 @@ def _flat(search, settings: Settings):
     return scene_by_scene(one, many)
 
 
+class _Edge(NamedTuple):
+    """The edge opposite one corner of every face, as a line from its lexicographically smaller end.
+
+    Two faces at an edge then see opposite numbers, and a pixel centre beside it belongs to exactly
+    one of them.
+    """
+
+    x: Float[Array, "F"]
+    y: Float[Array, "F"]
+    dx: Float[Array, "F"]  # its sign makes `_side` positive inside of the face
+    dy: Float[Array, "F"]
+    owned: Bool[Array, "F"]  # the face owns pixel centres on it
+    turned: Float[Array, "F"] | int  # -1 where it reaches behind the eye
+
+
+def _edges(x, y, z, outward, settings: Settings) -> list[_Edge]:
+    edges = []
+    for i, j in ((1, 2), (2, 0), (0, 1)):
+        turn = turned(z[i], z[j], settings)
+        sign = outward * turn
+        swap = (x[j] < x[i]) | ((x[j] == x[i]) & (y[j] < y[i]))
+        origin = [jnp.where(swap, c[j], c[i]) for c in (x, y)]
+        step = [jnp.where(swap, c[i], c[j]) - o for c, o in zip((x, y), origin, strict=True)]
+        inward = jnp.where(swap, -sign, sign)
+        # Top-left rule: of the two faces at an edge, one owns the pixel centres on it.
+        dx, dy = (x[i] - x[j]) * sign, (y[i] - y[j]) * sign
+        owned = (dy > 0) | ((dy == 0) & (dx < 0))
+        edges.append(_Edge(*origin, *(d * inward for d in step), owned, turn))
+    return edges
+
+
 def _bounds(x, y, z, wanted, settings: Settings) -> Boxes:
     """Boxes of the faces' parts in front of the near plane."""
-    low = lambda values: jnp.stack(values).min(0)  # noqa: E731
-    high = lambda values: jnp.stack(values).max(0)  # noqa: E731
+    low = lambda values: jnp.minimum(jnp.minimum(values[0], values[1]), values[2])  # noqa: E731
+    high = lambda values: jnp.maximum(jnp.maximum(values[0], values[1]), values[2])  # noqa: E731
+    whole = lambda: (low(x), high(x), low(y), high(y))  # noqa: E731
     if settings.orthographic:
-        return Boxes(low(x), high(x), low(y), high(y), wanted)
-    corners = list(zip(x, y, z, strict=True))
-    pairs = ((0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2))
-    # Every corner, as the end of two edges; one that stays behind the plane is no bound.
-    ends = [clip_to_near(corners[i], corners[j], settings.near) for i, j in pairs]
-    valid = [end[2] >= settings.near for end in ends]
-    pick = lambda k, other: [jnp.where(v, e[k], other) for v, e in zip(valid, ends, strict=True)]  # noqa: E731
-    inf = jnp.inf
-    return Boxes(
-        low(pick(0, inf)), high(pick(0, -inf)), low(pick(1, inf)), high(pick(1, -inf)), wanted
-    )
+        return Boxes(*whole(), wanted)
 
+    def clipped():
+        corners = list(zip(x, y, z, strict=True))
+        # Every corner, as the end of two edges; one that stays behind the plane is no bound.
+        ends = [
+            [clip_to_near(corners[i], corners[j], settings.near) for i in range(3) if i != j]
+            for j in range(3)
+        ]
+        pick = lambda k, other, best: [  # noqa: E731
+            best(*(jnp.where(end[2] >= settings.near, end[k], other) for end in pair))
+            for pair in ends
+        ]
+        lows = [low(pick(k, jnp.inf, jnp.minimum)) for k in range(2)]
+        highs = [high(pick(k, -jnp.inf, jnp.maximum)) for k in range(2)]
+        return lows[0], highs[0], lows[1], highs[1]
 
-def _owns(a, b, sign):
-    """Top-left rule: of the two faces at an edge, exactly one owns the pixel centres on it."""
-    dx, dy = (b[0] - a[0]) * sign, (b[1] - a[1]) * sign
-    return (dy > 0) | ((dy == 0) & (dx < 0))
+    crossed = (wanted & (low(z) < settings.near)).any()
+    return Boxes(*lax.cond(crossed, clipped, whole), wanted)
 
 
 def _search_faces(x, y, z, facing, *, settings: Settings):
     """The K nearest drawn faces [B, K, H, W] and their float32 depths; x, y, z [B, F, 3]."""
     batch, num_faces = facing.shape
     height, width = settings.image_size
-    flat = [[a[..., k].reshape(-1) for k in range(3)] for a in (x, y, z)]
+    corners = [[a[..., k].reshape(-1) for k in range(3)] for a in (x, y, z)]
     facing = facing.reshape(-1)
     with jax.enable_x64(True):
-        stream = tile_stream(_bounds(*flat, facing != 0, settings), settings.image_size)
+        outward = -1 if settings.cull else -facing.astype(x.dtype)
+        edges = _edges(*corners, outward, settings)
+        # Weights of the corners' areas in the numerator and the denominator of depth.
+        depths = corners[2] if settings.orthographic else [1 / z for z in corners[2]]
+        stream = tile_stream(_bounds(*corners, facing != 0, settings), settings.image_size)
 
         def visit(previous, keys, slots):
-            scene = slots.owner // num_faces
-            index = slots.owner - scene * num_faces
-            cx, cy, cz = ([a[slots.owner] for a in corners] for corners in flat)
-            inverse = [1 / z for z in cz]
-            outward = -1 if settings.cull else -facing[slots.owner].astype(x.dtype)
-            for down in range(TILE):
-                for right in range(TILE):
-                    row, column = slots.row + down, slots.column + right
-                    inside, depth = _covers(cx, cy, cz, inverse, outward, row, column, settings)
-                    pixel = (scene * height + row) * width + column
-                    key = pack(depth, index)
-                    show = slots.live & inside & (row < height) & (column < width)
-                    if previous is not None:
-                        show = show & (key > previous[jnp.minimum(pixel, keys.shape[0] - 1)])
-                    pixel = jnp.where(show, pixel, keys.shape[0])
-                    keys = keys.at[pixel].min(key, mode="drop")
-            return keys
+            # Integers divide slowly: not where one scene is searched.
+            scene = slots.owner // num_faces if batch > 1 else jnp.zeros_like(slots.owner)
+            index = (slots.owner - scene * num_faces)[None]
+            # A row per pixel of a tile.
+            at_slot = lambda a: a if isinstance(a, int) else take(a, slots.owner)[None]  # noqa: E731
+            row, column = tile_pixels(slots)
+            pixel = (scene[None] * height + row) * width + column
+            pixel = jnp.where((row < height) & (column < width), pixel, keys.shape[0])
+            inside, depth = _covers(*jax.tree.map(at_slot, (edges, depths)), row, column, settings)
+            key = pack(depth, index, settings.near)
+            if previous is not None:
+                inside &= key > take(previous, jnp.minimum(pixel, keys.shape[0] - 1))
+            # Stored before they are scattered, or each would be computed again, twice.
+            pixel, key = materialized((pixel, jnp.where(inside & slots.live[None], key, NO_KEY)))
+            return keys.at[pixel.reshape(-1)].min(key.reshape(-1), mode="drop")
 
         chunk = chunk_size(batch * max(5120, num_faces // 4))
         found, previous = [], None
@@ -150,29 +187,28 @@ def _search_faces(x, y, z, facing, *, settings: Settings):
             previous = walk(
                 stream, chunk, partial(visit, previous), no_keys(batch * height * width)
             )
-            found.append([a.reshape(batch, height, width) for a in unpack(previous)])
+            found.append(
+                [
+                    a.reshape(batch, height, width)
+                    for a in unpack(previous, settings.near, settings.far)
+                ]
+            )
         return tuple(jnp.stack(layers, axis=1) for layers in zip(*found, strict=True))
 
 
-def _covers(cx, cy, cz, inverse, outward, row, column, settings: Settings):
-    """Whether faces contain pixel centres, and their depths there (1 where they do not)."""
-    dtype = cx[0].dtype
-    p = (column.astype(dtype) + dtype.type(0.5), row.astype(dtype) + dtype.type(0.5))
-    corners = list(zip(cx, cy, strict=True))
-    area, inside = [], True
-    # The edge function of the edge opposite a corner is the corner's weight.
-    for i, j in ((1, 2), (2, 0), (0, 1)):
-        value = edge_function(corners[i], corners[j], p)
-        sign = outward * turned(cz[i], cz[j], settings)
-        inside = inside & (
-            (value * sign > 0) | ((value == 0) & _owns(corners[i], corners[j], -sign))
-        )
-        area.append(value)
-    if settings.orthographic:
-        over, under = sum(a * z for a, z in zip(area, cz, strict=True)), sum(area)
-    else:
-        over, under = sum(area), sum(a * i for a, i in zip(area, inverse, strict=True))
-    inside = inside & (under != 0)
-    depth = over / jnp.where(inside, under, dtype.type(1))
-    inside = inside & (depth > settings.near) & (depth < settings.far)
-    return inside, jnp.where(inside, depth, dtype.type(1))
+def _covers(edges, depths, row, column, settings: Settings):
+    """Whether faces contain pixel centres, and their depths there, whatever they are if not.
+
+    Each value is used once: XLA on CPU then computes all in one loop.
+    """
+    dtype = edges[0].x.dtype
+    px, py = (a.astype(dtype) + dtype.type(0.5) for a in (column, row))
+    inside, total, weighted = True, 0, 0
+    # The doubled area of the pixel and the edge opposite a corner is the corner's weight.
+    for edge, depth in zip(edges, depths, strict=True):
+        side = edge.dx * (py - edge.y) - edge.dy * (px - edge.x)
+        inside = inside & ((side > 0) | ((side == 0) & edge.owned))
+        area = side * edge.turned
+        total, weighted = total + area, weighted + area * depth
+    over, under = (weighted, total) if settings.orthographic else (total, weighted)
+    return inside, over / under

@@ -50,7 +50,7 @@ def test_defaults_are_bilinear_and_opaque():
 
     picture, (color, alpha) = draw(0.7 * vertices)
     np.testing.assert_allclose(picture.color, color, atol=1e-6)
-    np.testing.assert_array_equal(picture.alpha, alpha)
+    np.testing.assert_allclose(picture.alpha, alpha, atol=1e-6)
     assert set(np.unique(picture.fragments.alpha[-1])) == {0, 1}
 
 

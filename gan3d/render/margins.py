@@ -1,0 +1,108 @@
+"""Work at the few pixels that have a margin.
+
+On CPU the pixels are listed first, window by window: margins are some 3% of an image. On other
+devices every pixel is computed, most for nothing: lists would cost them more.
+
+Shape letters: N pixels, R pixels of a window, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from gan3d.render.indexing import places, running, take
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int
+
+
+def add_at_margins(
+    rows: Callable[..., Float[Array, "R C"]],
+    room: int,
+    variables: Any,
+    constants: Any,
+    state: Float[Array, "N C"],
+    half_edge: Int[Array, "N"],
+) -> Float[Array, "N C"]:
+    """state + rows(variables, constants, state, half_edge, pixel) where half_edge is not -1.
+
+    Args:
+      rows: of a list of pixels; pixel by pixel, and zero where half_edge is -1.
+      room: pixels of a window.
+      variables: pytree of arrays with gradients.
+      constants: pytree of arrays without.
+      state: a row per pixel.
+      half_edge: whose margin each pixel sees, -1 for none.
+    """
+
+    @jax.custom_vjp
+    def add(variables, constants, state, half_edge):
+        return lax.platform_dependent(
+            variables, constants, state, half_edge, cpu=listed, default=everywhere
+        )
+
+    everywhere = partial(add_everywhere, rows, room)
+
+    def listed(variables, constants, state, half_edge):
+        def one(pixel, inner, found, state):
+            added = rows(variables, constants, take(state, inner), found, inner)
+            return state.at[pixel].add(added, mode="drop", unique_indices=True)
+
+        return _over_windows(one, room, half_edge, state)
+
+    def forward(*arguments):
+        return add(*arguments), arguments
+
+    def backward(residuals, cotangent):
+        choices = dict(cpu=backward_listed, default=backward_everywhere)
+        g_variables, g_state = lax.platform_dependent(*residuals, cotangent, **choices)
+        return g_variables, None, g_state, None
+
+    def backward_everywhere(variables, constants, state, half_edge, cotangent):
+        of = lambda variables, state: everywhere(variables, constants, state, half_edge)  # noqa: E731
+        return jax.vjp(of, variables, state)[1](cotangent)
+
+    def backward_listed(variables, constants, state, half_edge, cotangent):
+        def one(pixel, inner, found, totals):
+            of = lambda variables, here: rows(variables, constants, here, found, inner)  # noqa: E731
+            _, pull_back = jax.vjp(of, variables, take(state, inner))
+            listed = (pixel < state.shape[0])[:, None]
+            g_variables, g_here = pull_back(jnp.where(listed, take(cotangent, inner), 0))
+            total, g_state = totals
+            g_state = g_state.at[pixel].add(g_here, mode="drop", unique_indices=True)
+            return jax.tree.map(jnp.add, total, g_variables), g_state
+
+        nothing = jax.tree.map(jnp.zeros_like, variables)
+        return _over_windows(one, room, half_edge, (nothing, cotangent))
+
+    add.defvjp(forward, backward)
+    return add(variables, constants, state, half_edge)
+
+
+def add_everywhere(rows, room, variables, constants, state, half_edge):
+    """`add_at_margins` at every pixel, without rules of its own: differentiable twice."""
+    pixel = jnp.arange(state.shape[0], dtype=jnp.int32)
+    return state + rows(variables, constants, state, half_edge, pixel)
+
+
+def _over_windows(one: Callable[..., Any], room: int, half_edge: Int[Array, "N"], carry: Any):
+    """Folds one(pixel, the same in range, half_edge there, carry) over lists of margin pixels."""
+    size = half_edge.shape[0]
+    present = half_edge >= 0
+    count = running(jnp.add, present.astype(jnp.int32))
+
+    def body(loop):
+        first, carry = loop
+        pixel = places(present, count, first, room)
+        inner = jnp.minimum(pixel, size - 1)
+        found = jnp.where(pixel < size, take(half_edge, inner), -1)
+        return first + jnp.int32(room), one(pixel, inner, found, carry)
+
+    more = lambda loop: loop[0] < count[-1]  # noqa: E731
+    return lax.while_loop(more, body, (jnp.int32(0), carry))[1]
