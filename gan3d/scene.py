@@ -20,8 +20,7 @@ from gan3d.render import (
     composite,
     interpolate,
     orbit_camera,
-    project,
-    rasterize,
+    render,
     sample_texture,
     sphere_mesh,
     vertex_normals,
@@ -159,27 +158,27 @@ def render_background(
 def render_scene(scene: Scene, view: View, stage: Stage) -> SceneImage:
     """x = R(m, v) for one scene; `vmap` over scene and view for batches."""
     vertices = scene_vertices(scene.surface, stage)
-    points, fragments = _rasterize(vertices, view, stage)
-    uv = interpolate(stage.topology.uvs, fragments, stage.topology)
     background = render_background(scene.background, view, stage)
-    image, alpha = composite(sample_texture(scene.texture, uv), fragments.alpha, background)
-    behind = jnp.full((*alpha.shape, 1), stage.distance, points.dtype)
-    depth, _ = composite(fragments.depth[..., None], fragments.alpha, behind)
-    return SceneImage(image, alpha, depth[..., 0], vertices)
+    picture = _render(vertices, scene.texture, view, stage, background)
+    layers = picture.fragments
+    behind = jnp.full((stage.resolution, stage.resolution, 1), stage.distance, vertices.dtype)
+    depth, _ = composite(layers.depth[..., None], layers.alpha, behind)
+    return SceneImage(picture.color, picture.alpha, depth[..., 0], vertices)
 
 
 def render_normals(scene: Scene, view: View, stage: Stage) -> Float[Array, "H W 3"]:
     """Normals as colours in [-1, 1]: red right, green up, blue towards the camera; grey behind."""
     vertices = scene_vertices(scene.surface, stage)
-    _, fragments = _rasterize(vertices, view, stage)
     normals = vertex_normals(vertices, stage.topology) @ stage.camera(view).rotation.T
     normals = normals * jnp.array([1.0, -1.0, -1.0])[None, :]
     behind = jnp.zeros((stage.resolution, stage.resolution, 3), normals.dtype)
+    fragments = _render(vertices, scene.texture, view, stage, behind).fragments
     values = interpolate(normals, fragments, stage.topology)
     return composite(values, fragments.alpha, behind)[0]
 
 
-def _rasterize(vertices, view, stage):
-    size = (stage.resolution, stage.resolution)
-    points = project(vertices, stage.camera(view), size)
-    return points, rasterize(points, stage.topology, size, stage.margin_pixels)
+def _render(vertices, texture, view, stage, background):
+    return render(
+        vertices, stage.topology, texture, stage.camera(view),
+        (stage.resolution, stage.resolution), background, stage.margin_pixels,
+    )  # fmt: skip

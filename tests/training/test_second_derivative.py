@@ -40,7 +40,7 @@ def backward_passes(monkeypatch):
     The forward rule of a custom_vjp, too, is differentiated in a second derivative only.
     """
     passes = []
-    rasterize = gan3d.scene.rasterize
+    render = gan3d.scene.render
 
     @jax.custom_jvp
     def once_only(x):
@@ -50,23 +50,24 @@ def backward_passes(monkeypatch):
     def _(primals, tangents):
         raise SecondDerivativeError
 
-    def guarded(points, topology, image_size, margin_pixels):
+    def guarded(vertices, topology, texture, camera, image_size, background, margin_pixels):
         @jax.custom_vjp
-        def draw(points):
-            return rasterize(points, topology, image_size, margin_pixels)
+        def draw(vertices, texture, camera, background):
+            return render(
+                vertices, topology, texture, camera, image_size, background, margin_pixels
+            )
 
-        def forward(points):
-            return jax.vjp(draw.fun, once_only(points))
+        def forward(*arguments):
+            return jax.vjp(draw.fun, *map(once_only, arguments))
 
         def backward(pull_back, cotangent):
             passes.append("backward")
-            (gradient,) = pull_back(cotangent)
-            return (once_only(gradient),)
+            return tuple(map(once_only, pull_back(cotangent)))
 
         draw.defvjp(forward, backward)
-        return draw(points)
+        return draw(vertices, texture, camera, background)
 
-    monkeypatch.setattr(gan3d.scene, "rasterize", guarded)
+    monkeypatch.setattr(gan3d.scene, "render", guarded)
     return passes
 
 
