@@ -46,7 +46,7 @@ from experiments.render_workload import (
 )
 
 PASSES = ("forward", "both")
-CALLS = 3  # timed calls of a renderer's turn
+TURN = 128  # images that a renderer draws in a turn, in at least 3 calls
 
 
 def _define_flags() -> flags.FlagValues:
@@ -143,11 +143,12 @@ def prepare(workload: Workload, peers: Sequence[str]) -> Case:
 def time_once(case: Case, rng: np.random.Generator) -> None:
     """Gives every renderer one turn per pass, all on the same fresh views.
 
-    A turn is a few calls in a row, as in a training; the first, for which another renderer has
+    A turn is some calls in a row, as in a training; the first, for which another renderer has
     left the caches, is not timed.
     """
+    calls = max(3, TURN // case.workload.batch)
     for name in PASSES:
-        views = [random_views(rng, case.workload.batch) for _ in range(1 + CALLS)]
+        views = [random_views(rng, case.workload.batch) for _ in range(1 + calls)]
         on_device = [jax.block_until_ready(jnp.asarray(v)) for v in views]
         _time(case, "gan3d", name, lambda v: case.passes[name](*case.scene, v), on_device)  # noqa: B023
         for peer_name, peer in case.peers.items():

@@ -36,12 +36,12 @@ from absl import flags
 from experiments import flags as experiment_flags
 from experiments.fit_data import DataError, Problem, folder_problem, procedural_problem
 from experiments.flags import UsageError
+from gan3d.evaluation.points import surface_chamfer_distance
 from gan3d.export import MissingTrimeshError, save_glb
 from gan3d.fitting import (
     Fit,
     FitConfig,
     PosedViews,
-    chamfer_distance,
     fit_views,
     photograph,
     psnr,
@@ -128,7 +128,7 @@ def judge(fit: Fit, topology: Topology, problem: Problem) -> dict[str, float]:
         surfaces = [
             (shape.vertices, mesh.faces) for shape, mesh in (problem.truth, (fit, topology))
         ]
-        scores["chamfer"] = chamfer_distance(*surfaces)
+        scores["chamfer"] = surface_chamfer_distance(*surfaces)
     return scores
 
 

@@ -24,7 +24,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from scipy.spatial import cKDTree
 
 from gan3d.render import Camera, Topology, render
 
@@ -258,41 +257,3 @@ def psnr(images: Float[Array, "N H W 3"], targets: Float[Array, "N H W 3"]) -> f
     """
     error = np.mean((np.asarray(images, np.float64) - np.asarray(targets, np.float64)) ** 2)
     return float(10 * np.log10(4 / max(error, 1e-12)))
-
-
-def sample_surface(
-    vertices: Float[np.ndarray, "V 3"], faces: np.ndarray, num: int, seed: int = 0
-) -> Float[np.ndarray, "num 3"]:
-    """Points drawn uniformly over the surface's area."""
-    rng = np.random.default_rng(seed)
-    a, b, c = np.moveaxis(np.asarray(vertices, np.float64)[np.asarray(faces)], 1, 0)
-    areas = np.linalg.norm(np.cross(b - a, c - a), axis=-1)
-    face = rng.choice(len(areas), num, p=areas / areas.sum())
-    # Source: Osada et al. 2002, "Shape distributions", section 4.1.
-    root, share = np.sqrt(rng.uniform(size=(num, 1))), rng.uniform(size=(num, 1))
-    return (1 - root) * a[face] + root * (1 - share) * b[face] + root * share * c[face]
-
-
-def chamfer_distance(
-    surface_a: tuple[np.ndarray, np.ndarray],
-    surface_b: tuple[np.ndarray, np.ndarray],
-    num: int = 20_000,
-    density: int = 20,
-) -> float:
-    """Mean distance to the nearest point of the other surface, averaged over both directions.
-
-    Args:
-      surface_a: vertices and faces.
-      surface_b: vertices and faces.
-      num: points drawn on each surface to measure from.
-      density: how many times as many points are drawn on each to measure to. Equal surfaces
-        measure about sqrt(area / (num * density)) / 2, not zero: 0.002 for a head of unit size.
-    """
-    surfaces = (surface_a, surface_b)
-    points = [sample_surface(*surface, num, seed) for seed, surface in enumerate(surfaces)]
-    targets = [
-        cKDTree(sample_surface(*surface, num * density, seed))
-        for seed, surface in enumerate(surfaces, start=2)
-    ]
-    there, back = targets[1].query(points[0])[0], targets[0].query(points[1])[0]
-    return float((there.mean() + back.mean()) / 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # With as many threads as cores, two virtual devices on two cores wait for each other in a
@@ -12,6 +13,10 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+
+# Tracing makes very many objects and little garbage: the collector took a quarter of its time.
+gc.freeze()
+gc.set_threshold(200_000, 20, 100)
 
 jax.config.update("jax_num_cpu_devices", 2)
 # A broadcast between different numbers of axes is more often a mistake than meant.

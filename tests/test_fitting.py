@@ -7,16 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gan3d.evaluation.points import surface_chamfer_distance
 from gan3d.fitting import (
     Fit,
     FitConfig,
     PosedViews,
-    chamfer_distance,
     fit_views,
     make_preconditioner,
     photograph,
     psnr,
-    sample_surface,
 )
 from gan3d.render import orbit_camera, sphere_mesh
 
@@ -75,23 +74,6 @@ def test_photograph_measures_the_ball_s_area():
     assert len(np.unique(np.round(16 * alphas))) > 8
 
 
-def test_sampled_points_follow_the_area():
-    vertices = np.array([[0, 0, 0], [3, 0, 0], [0, 2, 0], [0, 0, 5], [1, 0, 5], [0, 2, 5]])
-    points = sample_surface(vertices, np.array([[0, 1, 2], [3, 4, 5]]), 20_000)
-    lower = points[points[:, 2] < 1]
-    assert abs(len(lower) / len(points) - 0.75) < 0.01
-    np.testing.assert_allclose(lower.mean(0), [1, 2 / 3, 0], atol=0.02)
-    assert (lower[:, 0] / 3 + lower[:, 1] / 2).max() <= 1 + 1e-9
-
-
-def test_chamfer_distance_of_concentric_balls():
-    ball, topology = sphere_mesh(33)
-    small, large = ((scale * ball, topology.faces) for scale in (0.9, 1.0))
-    assert abs(chamfer_distance(small, large, 2_000) - 0.1) < 0.003
-    same = chamfer_distance(large, large, 2_000)
-    assert abs(same - math.sqrt(4 * math.pi / 40_000) / 2) < 0.001
-
-
 def test_psnr_against_its_definition():
     a, b = np.random.default_rng(0).uniform(-1, 1, (2, 2, 4, 4, 3))
     assert math.isclose(psnr(a, b), -10 * math.log10((((a - b) / 2) ** 2).mean()))
@@ -105,7 +87,7 @@ def test_only_the_soft_renderer_finds_a_plain_silhouette(white_ball):
         config = FitConfig(80, 3, margin, vertex_rate=0.03, texture_size=4)
         fit = fit_views(views, start, TOPOLOGY, config)
         shapes = ((vertices, TOPOLOGY.faces) for vertices in (fit.vertices, truth))
-        distances[margin] = chamfer_distance(*shapes, num=2_000)
+        distances[margin] = surface_chamfer_distance(*shapes, num=2_000)
         if margin:
             assert float(fit.texture.mean()) > 0.8
     assert distances[1.0] < 0.03

@@ -2,28 +2,66 @@
 
 from __future__ import annotations
 
+from gan3d.evaluation.alignment import Similarity as Similarity
+from gan3d.evaluation.alignment import align_by_icp as align_by_icp
+from gan3d.evaluation.alignment import umeyama as umeyama
+from gan3d.evaluation.cloud_report import CloudSampling as CloudSampling
+from gan3d.evaluation.cloud_report import compare_clouds as compare_clouds
+from gan3d.evaluation.dashboard import degeneracy as degeneracy
+from gan3d.evaluation.depth import depth_normals as depth_normals
+from gan3d.evaluation.depth import mean_angle_deviation as mean_angle_deviation
+from gan3d.evaluation.depth import scale_invariant_depth_error as scale_invariant_depth_error
 from gan3d.evaluation.geometry import CanonicalMaps as CanonicalMaps
 from gan3d.evaluation.geometry import canonical_maps as canonical_maps
 from gan3d.evaluation.geometry import depth_correlation as depth_correlation
 from gan3d.evaluation.geometry import depth_rmse as depth_rmse
 from gan3d.evaluation.geometry import evaluation_stage as evaluation_stage
 from gan3d.evaluation.geometry import silhouette_iou as silhouette_iou
+from gan3d.evaluation.points import chamfer_distance as chamfer_distance
+from gan3d.evaluation.points import coverage as coverage
+from gan3d.evaluation.points import f_score as f_score
+from gan3d.evaluation.points import minimum_matching_distance as minimum_matching_distance
+from gan3d.evaluation.points import one_nearest_neighbour_accuracy as one_nearest_neighbour_accuracy
+from gan3d.evaluation.points import pairwise_chamfer as pairwise_chamfer
+from gan3d.evaluation.points import sample_surface as sample_surface
+from gan3d.evaluation.points import surface_chamfer_distance as surface_chamfer_distance
 from gan3d.evaluation.report import Measurement as Measurement
 from gan3d.evaluation.report import format_table as format_table
 from gan3d.evaluation.report import geometry_report as geometry_report
 from gan3d.evaluation.report import measure as measure
 from gan3d.evaluation.report import report_picture as report_picture
+from gan3d.evaluation.views import SceneViews as SceneViews
+from gan3d.evaluation.views import scene_views as scene_views
 
 __all__ = [
     "CanonicalMaps",
+    "CloudSampling",
     "Measurement",
+    "SceneViews",
+    "Similarity",
+    "align_by_icp",
     "canonical_maps",
+    "chamfer_distance",
+    "compare_clouds",
+    "coverage",
+    "degeneracy",
     "depth_correlation",
+    "depth_normals",
     "depth_rmse",
     "evaluation_stage",
+    "f_score",
     "format_table",
     "geometry_report",
+    "mean_angle_deviation",
     "measure",
+    "minimum_matching_distance",
+    "one_nearest_neighbour_accuracy",
+    "pairwise_chamfer",
     "report_picture",
+    "sample_surface",
+    "scale_invariant_depth_error",
+    "scene_views",
     "silhouette_iou",
+    "surface_chamfer_distance",
+    "umeyama",
 ]

@@ -14,23 +14,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from gan3d.evaluation.views import scene_views
 from gan3d.render import Topology
-from gan3d.scene import Scene, Stage, View, render_scene
+from gan3d.scene import Scene, Stage
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float
+    from jaxtyping import Bool, Float
 
 EVALUATION_RESOLUTION = 64
 EVALUATION_MARGIN_PIXELS = 1.0
 COVERED = 0.5  # mean coverage from which on a pixel counts as part of the average object
-COVERAGE_QUANTILES = (0.05, 0.5, 0.95)
 CENTRAL_FRACTION = 0.6  # part of the silhouette's half-extents in which relief is measured
 FEATURE_FRACTION = 0.2  # the same for the neighbourhood of the tip of the nose, or of an eye
 
@@ -86,36 +84,13 @@ def canonical_maps(
     Raises:
       ValueError: if there is no scene.
     """
-    totals, covered_share = np.zeros((3, stage.resolution, stage.resolution)), []
-    for batch in scenes:
-        sums, shares = jax.device_get(_depth_moments(stage)(batch, yaw, pitch))
-        totals += sums
-        covered_share.extend(shares)
-    if not covered_share:
-        raise ValueError("scenes must hold at least one scene; got none.")
-    weight, first, second = totals
+    views = scene_views(scenes, stage, yaw, pitch)
+    alpha, depth = views.alpha.astype(np.float64), views.depth.astype(np.float64)
+    weight = alpha.sum(axis=0)
     seen = np.where(weight > 0, weight, 1.0)
-    depth = first / seen
-    variance = np.maximum(second / seen - depth**2, 0.0)
-    return CanonicalMaps(
-        weight / len(covered_share), depth, np.sqrt(variance), np.asarray(covered_share)
-    )
-
-
-# Bounded, because every entry keeps its stage and compiled program alive.
-@functools.lru_cache(maxsize=8)
-def _depth_moments(stage: Stage) -> Callable[..., tuple[Array, Array]]:
-    def moments(scene: Scene, yaw: Array, pitch: Array) -> tuple[Array, Array]:
-        shown = render_scene(scene, View(yaw=yaw, pitch=pitch), stage)
-        weighted = shown.depth - stage.distance  # composited over D, hence already a (z - D)
-        squared = weighted**2 / jnp.where(shown.alpha > 0, shown.alpha, 1.0)
-        return jnp.stack([shown.alpha, weighted, squared]), shown.alpha.mean()
-
-    def summed(scenes: Scene, yaw: Array, pitch: Array) -> tuple[Array, Array]:
-        maps, shares = jax.vmap(moments, in_axes=(0, None, None))(scenes, yaw, pitch)
-        return maps.sum(axis=0), shares
-
-    return jax.jit(summed)
+    mean = (alpha * depth).sum(axis=0) / seen
+    variance = (alpha * (depth - mean) ** 2).sum(axis=0) / seen
+    return CanonicalMaps(alpha.mean(axis=0), mean, np.sqrt(variance), alpha.mean(axis=(1, 2)))
 
 
 def silhouette_iou(
@@ -164,11 +139,16 @@ def depth_rmse(a: CanonicalMaps, b: CanonicalMaps) -> float:
 
 def depth_to_width(maps: CanonicalMaps) -> float:
     """Depth range over width of the average object: 1/2 for a sphere, 0 for a billboard."""
-    if not maps.mask.any():
+    return depth_range_to_width(maps.depth, maps.mask)
+
+
+def depth_range_to_width(depth: Float[np.ndarray, "H W"], mask: Bool[np.ndarray, "H W"]) -> float:
+    """Range of the depth on a mask over the mask's width, both in world units; nan if empty."""
+    if not mask.any():
         return math.nan
-    columns = np.flatnonzero(maps.mask.any(axis=0))
-    width = (columns[-1] - columns[0] + 1) * 2.0 / maps.mask.shape[1]
-    return float(np.ptp(maps.depth[maps.mask]) / width)
+    columns = np.flatnonzero(mask.any(axis=0))
+    width = (columns[-1] - columns[0] + 1) * 2.0 / mask.shape[1]
+    return float(np.ptp(depth[mask]) / width)
 
 
 def diversity(maps: CanonicalMaps) -> float:

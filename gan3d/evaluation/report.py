@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
 
 from gan3d.evaluation import geometry
+from gan3d.evaluation.cloud_report import CloudSampling, compare_clouds, sample_clouds
+from gan3d.evaluation.dashboard import degeneracy
+from gan3d.evaluation.depth import mean_angle_deviation, scale_invariant_depth_error
+from gan3d.evaluation.views import scene_views
 from gan3d.scene import Scene, Stage, scene_vertices
 from gan3d.visualize import image_grid
 
@@ -28,6 +32,10 @@ TABLE_ROWS = (
     ("profile_depth_correlation", "profile depth correlation"),
     ("frontal_depth_rmse", "frontal depth RMSE"),
     ("profile_depth_rmse", "profile depth RMSE"),
+    ("frontal_side_percent", "frontal depth SIDE, percent"),
+    ("profile_side_percent", "profile depth SIDE, percent"),
+    ("frontal_mad_degrees", "frontal normals MAD, degrees"),
+    ("profile_mad_degrees", "profile normals MAD, degrees"),
     ("relief_correlation", "relief correlation (brow, nose)"),
     ("nose_height", "nose, height"),
     ("eye_depth", "eye sockets, depth"),
@@ -38,8 +46,28 @@ TABLE_ROWS = (
     ("depth_to_width", "depth range / width"),
     ("depth_diversity", "depth diversity (std)"),
     ("coverage_median", "coverage, median"),
+    ("front_depth_to_width", "each front, depth / width"),
+    ("convexity", "convexity of the front"),
+    ("hollow_share", "hollow fronts"),
     ("flipped_faces", "flipped faces"),
+    ("degenerate_faces", "degenerate faces"),
+    ("edge_ratio", "edges, 99% / median"),
+    ("background_distance", "picture - background, RMS"),
+    ("object_contrast", "object - background, RMS"),
+    ("size_against_start", "radius / start radius"),
+    ("mmd", "MMD (Chamfer)"),
+    ("cov", "COV (Chamfer)"),
+    ("one_nna", "1-NNA (Chamfer), 0.5 best"),
+    ("f_score", "F-score at 0.05"),
+    ("aligned_mmd", "aligned MMD"),
+    ("aligned_cov", "aligned COV"),
+    ("aligned_one_nna", "aligned 1-NNA"),
+    ("aligned_f_score", "aligned F-score"),
+    ("alignment_scale", "alignment, scale"),
+    ("alignment_degrees", "alignment, degrees"),
+    ("alignment_shift", "alignment, shift"),
 )
+CONSTANT_DEPTH = "constant depth"
 
 
 class Measurement(NamedTuple):
@@ -47,36 +75,45 @@ class Measurement(NamedTuple):
 
     Attributes:
       maps: canonical maps by view name, see `VIEWS`.
-      shape: mesh statistics by name.
+      shape: mesh statistics and measures of degeneracy by name, see `dashboard.degeneracy`.
+      distance: of the camera from the origin, world units; all families share it.
+      clouds: points on the first meshes, or None.
     """
 
     maps: dict[str, geometry.CanonicalMaps]
     shape: dict[str, float]
+    distance: float
+    clouds: Float[np.ndarray, "A P 3"] | None = None
 
 
-def measure(scenes: Sequence[Scene], stage: Stage) -> Measurement:
+def measure(
+    scenes: Sequence[Scene],
+    stage: Stage,
+    start_radius: float | None = None,
+    sampling: CloudSampling | None = None,
+) -> Measurement:
     """Renders a family of scenes from the canonical views and measures its meshes.
 
     Args:
       scenes: batches of scenes, each with one leading axis.
       stage: of the family; the evaluation's resolution and margin replace its own.
+      start_radius: mean radius when training began, world units; None = no size drift.
+      sampling: how many points to keep of how many meshes; None = no scores of point clouds.
     """
     stage = geometry.evaluation_stage(stage)
     maps = {name: geometry.canonical_maps(scenes, stage, yaw) for name, yaw in VIEWS.items()}
     to_vertices = jax.jit(jax.vmap(lambda surface: scene_vertices(surface, stage)))
     vertices = np.concatenate([np.asarray(to_vertices(batch.surface)) for batch in scenes])
-    return Measurement(maps, geometry.shape_statistics(vertices, stage.topology))
+    shape = degeneracy(scene_views(scenes, stage), vertices, stage.topology, start_radius)
+    clouds = sample_clouds(vertices, stage.topology, sampling) if sampling else None
+    return Measurement(maps, shape, stage.distance, clouds)
 
 
 def describe(measured: Measurement, truth: Measurement) -> dict[str, float]:
     """What one family looks like by itself; the truth only says where nose and eyes are."""
     frontal = measured.maps["frontal"]
-    quantiles = np.quantile(frontal.covered_share, geometry.COVERAGE_QUANTILES)
     return {
         **measured.shape,
-        "coverage_low": float(quantiles[0]),
-        "coverage_median": float(quantiles[1]),
-        "coverage_high": float(quantiles[2]),
         "depth_to_width": geometry.depth_to_width(frontal),
         "depth_diversity": geometry.diversity(frontal),
         "nose_height": geometry.protrusion(frontal, geometry.nose_region(truth.maps["frontal"])),
@@ -95,19 +132,57 @@ def compare(measured: Measurement, truth: Measurement) -> dict[str, float]:
         )
         scores[f"{view}_depth_correlation"] = geometry.depth_correlation(a, b)
         scores[f"{view}_depth_rmse"] = geometry.depth_rmse(a, b)
-    for score in ("iou", "iou_at_half", "depth_correlation", "depth_rmse"):
-        both = (scores[f"profile_left_{score}"], scores[f"profile_right_{score}"])
-        scores[f"profile_{score}"] = sum(both) / 2
+        scores |= _scale_free_scores(view, a, b, truth.distance)
+    scores |= _profile_means(scores)
     scores["relief_correlation"] = geometry.relief_correlation(
         measured.maps["frontal"], truth.maps["frontal"]
     )
     return scores
 
 
+def _scale_free_scores(
+    view: str, a: geometry.CanonicalMaps, b: geometry.CanonicalMaps, distance: float
+) -> dict[str, float]:
+    """SIDE, times 100, and MAD of mean depth where both mean coverages are at least 1/2."""
+    mask = a.mask & b.mask
+    depths = (a.depth + distance, b.depth + distance)
+    return {
+        f"{view}_side_percent": 100 * scale_invariant_depth_error(*depths, mask),
+        f"{view}_mad_degrees": mean_angle_deviation(*depths, mask, distance),
+    }
+
+
+def _profile_means(scores: Mapping[str, float]) -> dict[str, float]:
+    """Means of both profiles' scores."""
+    left = "profile_left_"
+    names = [key.removeprefix(left) for key in scores if key.startswith(left)]
+    both = ((name, scores[left + name], scores[f"profile_right_{name}"]) for name in names)
+    return {f"profile_{name}": (left + right) / 2 for name, left, right in both}
+
+
+def _constant_depth_scores(truth: Measurement) -> dict[str, float]:
+    """What a flat picture of the truth's own outline scores; SIDE does not care how far it is."""
+    scores = {}
+    for view, maps in truth.maps.items():
+        flat = maps._replace(depth=np.zeros_like(maps.depth))
+        scores |= _scale_free_scores(view, flat, maps, truth.distance)
+    return scores | _profile_means(scores)
+
+
 def geometry_report(
-    families: Mapping[str, Measurement], truth: Measurement
+    families: Mapping[str, Measurement],
+    truth: Measurement,
+    progress: Callable[[str], None] | None = None,
 ) -> dict[str, dict[str, float | None]]:
     """Every family's description and scores, and the truth's description under "truth".
+
+    A further entry, "constant depth", has the depth scores of a plane. If all measurements hold
+    point clouds, their scores are included.
+
+    Args:
+      families: measurements by name.
+      truth: what they are compared with.
+      progress: called with a line now and then while point clouds are compared.
 
     Returns:
       By family and measure; None where a measure is undefined, so that the report is valid JSON.
@@ -115,6 +190,11 @@ def geometry_report(
     report = {
         name: describe(family, truth) | compare(family, truth) for name, family in families.items()
     }
+    clouds = {name: family.clouds for name, family in families.items()}
+    if truth.clouds is not None and all(cloud is not None for cloud in clouds.values()):
+        for name, scores in compare_clouds(clouds, truth.clouds, progress).items():
+            report[name] |= scores
+    report[CONSTANT_DEPTH] = _constant_depth_scores(truth)
     report["truth"] = describe(truth, truth)
     return {
         name: {key: value if math.isfinite(value) else None for key, value in measures.items()}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 if TYPE_CHECKING:
@@ -21,6 +23,32 @@ def take(values: Array, index: Int[Array, "..."]) -> Array:
     every gather.
     """
     return values.at[index].get(mode="promise_in_bounds")
+
+
+def take_all(tree: Any, index: Int[Array, "C"]) -> Any:
+    """`take` from every array [N] of a pytree; static numbers stay.
+
+    Two numbers of four bytes are gathered as one of eight: half as many gathers. Needs 64-bit
+    types to be enabled. No gradient.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    arrays = [leaf for leaf in leaves if not isinstance(leaf, int)]
+    narrow = [a for a in arrays if a.dtype.itemsize == 4]
+    taken = {}
+    for first, second in zip(narrow[::2], narrow[1::2], strict=False):
+        both = take(_bits(first) | (_bits(second) << np.uint64(32)), index)
+        taken[id(first)] = _from_bits(both, first.dtype)
+        taken[id(second)] = _from_bits(both >> np.uint64(32), second.dtype)
+    get = lambda a: taken[id(a)] if id(a) in taken else take(a, index)  # noqa: E731
+    return jax.tree.unflatten(structure, [a if isinstance(a, int) else get(a) for a in leaves])
+
+
+def _bits(values):
+    return lax.bitcast_convert_type(values, jnp.uint32).astype(jnp.uint64)
+
+
+def _from_bits(bits, dtype):
+    return lax.bitcast_convert_type(bits.astype(jnp.uint32), dtype)
 
 
 def running(join: Callable[..., Array], values: Int[Array, "N"]) -> Int[Array, "N"]:

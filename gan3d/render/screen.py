@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan3d.render.indexing import take
+from gan3d.render.indexing import take_all
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -42,28 +43,31 @@ class Connectivity(NamedTuple):
 
 
 class Corners(NamedTuple):
-    """Screen coordinates of the faces' corners: x, y in pixels, camera depth z."""
+    """Screen coordinates of the faces' corners, three columns [F] each: x, y in pixels, depth z."""
 
-    x: Float[Array, "F 3"]
-    y: Float[Array, "F 3"]
-    z: Float[Array, "F 3"]
+    x: tuple[Array, Array, Array]
+    y: tuple[Array, Array, Array]
+    z: tuple[Array, Array, Array]
 
 
 def gather_corners(points: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Corners:
-    """Structure-of-arrays corner coordinates."""
-    return Corners(*(take(points[:, i], faces) for i in range(3)))
+    """Coordinates by corner; no gradient."""
+    with jax.enable_x64(True):
+        columns = tuple(points[:, i] for i in range(3))
+        corners = [take_all(columns, faces[:, k]) for k in range(3)]
+    return Corners(*zip(*corners, strict=True))
 
 
 def which_way(corners: Corners, settings: Settings) -> Int[Array, "F"]:
     """1 for a drawn face that shows its front, -1 for one that shows its back, 0 for not drawn."""
     x, y, z = corners
-    double_area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0]) * (
-        x[:, 2] - x[:, 0]
-    )
+    double_area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
     if not settings.orthographic:
         # Seen through the eye, a corner behind it turns the face's orientation on the screen.
-        double_area = double_area * jnp.sign(z).prod(-1)
-    in_range = (z.max(-1) > settings.near) & (z.min(-1) < settings.far)
+        double_area = double_area * jnp.sign(z[0]) * jnp.sign(z[1]) * jnp.sign(z[2])
+    nearest, farthest = jnp.minimum(z[0], z[1]), jnp.maximum(z[0], z[1])
+    nearest, farthest = jnp.minimum(nearest, z[2]), jnp.maximum(farthest, z[2])
+    in_range = (farthest > settings.near) & (nearest < settings.far)
     front = in_range & (double_area < -MIN_DOUBLE_AREA)
     back = in_range & (double_area > MIN_DOUBLE_AREA) & (not settings.cull)
     return front.astype(jnp.int32) - back.astype(jnp.int32)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan3d.render.indexing import take
+from gan3d.render.indexing import places, running, take, take_all
 from gan3d.render.screen import Settings, clip_to_near, turned
 from gan3d.render.tiles import (
     TILE,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class _Edges(NamedTuple):
-    """Half-edges of the compacted faces, flat: ends, clipped end points, and where they belong."""
+    """Half-edges of some faces, flat: ends, the same clipped and ordered, and whose they are."""
 
     half_edge: Int[Array, "N"]  # 3 face + k in its scene
     scene: Int[Array, "N"]
@@ -47,22 +47,28 @@ class _Edges(NamedTuple):
     wanted: Bool[Array, "N"]
 
 
-def search_edges(x, y, z, facing, silhouette, component, face, depth, *, settings: Settings):
-    """Closest silhouette half-edges [B, K, M, H, W] between the surfaces; -1 for none."""
-    batch, num_faces = facing.shape
+def search_edges(*arrays, settings: Settings):
+    """Closest silhouette half-edges [B, K, M, H, W] between the surfaces; -1 for none.
+
+    Args:
+      arrays: columns of x, y and z of the corners, which way the faces face, whether their edges
+        are silhouettes, three columns, and their components, each [B, F]; then the faces that the
+        pixels see and their depths.
+      settings: static.
+    """
+    *per_face, face, depth = arrays
+    batch, num_faces = per_face[0].shape
     height, width = settings.image_size
     with jax.enable_x64(True):
-        has_silhouette = silhouette.any(-1).reshape(-1)
-        rank = jnp.cumsum(has_silhouette, dtype=jnp.int32) - 1
-        num_found = rank[-1] + 1
+        columns, facing, silhouettes, component = _flat_columns(per_face)
+        present = silhouettes[0] | silhouettes[1] | silhouettes[2]
+        count = running(jnp.add, present.astype(jnp.int32))
         # A smooth closed mesh has about sqrt(F) silhouette faces a side; more take more windows.
         window = batch * min(num_faces, 64 + int(6 * num_faces**0.5))
 
         def gather(first):
-            local = jnp.where(has_silhouette & (rank >= first), rank - first, window)
-            ids = jnp.arange(batch * num_faces, dtype=jnp.int32)
-            face = jnp.full(window, -1, jnp.int32).at[local].set(ids, mode="drop")
-            return _gather_edges(x, y, z, facing, silhouette, component, face, settings)
+            found = places(present, count, first, window)
+            return _gather_edges(columns, facing, silhouettes, component, found, batch, settings)
 
         def fold(keys, visit):
             def body(carry):
@@ -73,7 +79,7 @@ def search_edges(x, y, z, facing, silhouette, component, face, depth, *, setting
                 keys = walk(stream, chunk, partial(visit, edges), keys)
                 return first + jnp.int32(window), keys
 
-            more = lambda carry: carry[0] < num_found  # noqa: E731
+            more = lambda carry: carry[0] < count[-1]  # noqa: E731
             return lax.while_loop(more, body, (jnp.int32(0), keys))[1]
 
         layers, behind = [], jnp.full(batch * height * width, -jnp.inf, jnp.float32)
@@ -86,33 +92,48 @@ def search_edges(x, y, z, facing, silhouette, component, face, depth, *, setting
                 layers.append(found.reshape(batch, height, width))
                 scene = jnp.arange(batch * height * width, dtype=jnp.int32) // (height * width)
                 owner = scene * num_faces + jnp.maximum(found, 0) // 3
-                taken = jnp.where(found >= 0, take(component.reshape(-1), owner), -1)
+                taken = jnp.where(found >= 0, take(component, owner), -1)
             behind = surface
         shape = (batch, settings.num_surfaces, settings.num_margins, height, width)
         return (jnp.stack(layers, axis=1).reshape(shape),)
 
 
-def _gather_edges(x, y, z, facing, silhouette, component, face, settings: Settings) -> _Edges:
-    """The half-edges of some faces (-1 for none) of all scenes."""
-    num_faces = facing.shape[1]
-    flat = lambda a: take(a.reshape(-1), jnp.maximum(face, 0))  # noqa: E731
-    columns = lambda a: [take(a[..., k].reshape(-1), jnp.maximum(face, 0)) for k in range(3)]  # noqa: E731
+def _flat_columns(per_face):
+    """(x, y, z columns, facing, silhouette columns, components), all scenes after one another."""
+    *columns, facing, s0, s1, s2, component = (a.reshape(-1) for a in per_face)
+    return columns, facing, (s0, s1, s2), component
+
+
+def _gather_edges(columns, facing, silhouettes, component, found, batch, settings: Settings):
+    """The half-edges of some faces of all scenes; past the last face for none."""
+    num_faces = facing.shape[0] // batch
+    exists = found < facing.shape[0]
+    face = jnp.where(exists, found, 0)
+    silhouettes = [a.astype(jnp.int32) for a in silhouettes]
+    columns, facing, silhouettes, component = take_all(
+        (columns, facing, silhouettes, component), face
+    )
     joined = lambda parts: jnp.concatenate(parts)  # noqa: E731
-    ends = [columns(a) for a in (x, y, z)]
-    a = tuple(joined(c) for c in ends)
-    b = tuple(joined([c[1], c[2], c[0]]) for c in ends)
-    wanted = joined(columns(silhouette)) & jnp.tile(face >= 0, 3)
+    corners = columns[:3], columns[3:6], columns[6:]
+    a = tuple(joined(c) for c in corners)
+    b = tuple(joined([c[1], c[2], c[0]]) for c in corners)
+    wanted = (joined(silhouettes) > 0) & jnp.tile(exists, 3)
     start, end = a, b
     if not settings.orthographic:
         start, end = clip_to_near(b, a, settings.near), clip_to_near(a, b, settings.near)
         wanted = wanted & (start[2] >= settings.near) & (end[2] >= settings.near)
-    scene = face // num_faces
+    # Both faces at an edge measure from the same end: equally far, the first half-edge counts.
+    swap = (end[0] < start[0]) | ((end[0] == start[0]) & (end[1] < start[1]))
+    ends = list(zip(start, end, strict=True))
+    start = tuple(jnp.where(swap, second, first) for first, second in ends)
+    end = tuple(jnp.where(swap, first, second) for first, second in ends)
+    scene = face // num_faces if batch > 1 else jnp.zeros_like(face)
     local = face - scene * num_faces
     return _Edges(
         half_edge=joined([3 * local + k for k in range(3)]),
         scene=jnp.tile(scene, 3),
-        component=jnp.tile(flat(component), 3),
-        outward=jnp.tile(-flat(facing).astype(x.dtype), 3),
+        component=jnp.tile(component, 3),
+        outward=jnp.tile(-facing.astype(a[0].dtype), 3),
         a=a, b=b, start=start, end=end, wanted=wanted,
     )  # fmt: skip
 
@@ -129,9 +150,7 @@ def _edge_boxes(edges: _Edges, settings: Settings) -> Boxes:
 def _visit_edges(shown, surface, behind, taken, settings: Settings, edges: _Edges, keys, slots):
     """Keeps the closest edge of each pixel that shows there."""
     height, width = settings.image_size
-    pick = lambda tree: jax.tree.map(lambda a: take(a, slots.owner), tree)  # noqa: E731
-    a, b, start, end = (pick(p) for p in (edges.a, edges.b, edges.start, edges.end))
-    half_edge, scene, component, outward = (pick(edges[k]) for k in range(4))
+    half_edge, scene, component, outward, a, b, start, end = take_all(edges[:-1], slots.owner)
     sign = outward * turned(a[2], b[2], settings)
     dtype = start[0].dtype
     ex, ey = end[0] - start[0], end[1] - start[1]

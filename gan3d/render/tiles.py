@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gan3d.render.indexing import running, take
+from gan3d.render.batching import materialized
+from gan3d.render.indexing import running, take_all
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int, UInt64
@@ -63,15 +64,17 @@ def tile_stream(boxes: Boxes, image_size: tuple[int, int]) -> Stream:
     first = lambda low, size: jnp.ceil(jnp.clip(low - 0.5, 0, size)).astype(jnp.int32)  # noqa: E731
     last = lambda high, size: jnp.floor(jnp.clip(high - 0.5, -1, size - 1)).astype(jnp.int32)  # noqa: E731
     column, row = first(boxes.x_low, width), first(boxes.y_low, height)
-    across = (last(boxes.x_high, width) - column + TILE) // TILE
-    down = (last(boxes.y_high, height) - row + TILE) // TILE
+    ends = last(boxes.x_high, width), last(boxes.y_high, height)
+    # Stored, or each would be computed again for the tiles' number.
+    column, row, ends = materialized((column, row, ends))
+    across, down = (ends[0] - column + TILE) // TILE, (ends[1] - row + TILE) // TILE
     count = jnp.where(boxes.wanted & (across > 0) & (down > 0), across * down, 0)
     end = running(jnp.add, count)
     return Stream(column, row, jnp.maximum(across, 1), count, end - count, end[-1])
 
 
 def walk(stream: Stream, chunk: int, visit: Callable[[Any, Slots], Any], keys: Any) -> Any:
-    """Folds `visit(keys, slots)` over the chunks of the stream."""
+    """Folds `visit(keys, slots)` over the chunks of the stream; with 64-bit types enabled."""
     boxes = jnp.arange(stream.count.shape[0], dtype=jnp.int32)
     place = jnp.where(stream.count > 0, stream.start, -1)
 
@@ -82,11 +85,13 @@ def walk(stream: Stream, chunk: int, visit: Callable[[Any, Slots], Any], keys: A
         claimed = jnp.full(chunk, -1, jnp.int32).at[local].set(boxes, mode="drop")
         owner = running(jnp.maximum, claimed.at[0].max(last_owner))
         slot = first + jnp.arange(chunk, dtype=jnp.int32)
-        tile = slot - take(stream.start, owner)
-        across = take(stream.across, owner)
+        start, across, first_row, first_column = take_all(
+            (stream.start, stream.across, stream.row, stream.column), owner
+        )
+        tile = slot - start
         tile_row = _quotient(tile, across)
-        row = take(stream.row, owner) + TILE * tile_row
-        column = take(stream.column, owner) + TILE * (tile - tile_row * across)
+        row = first_row + TILE * tile_row
+        column = first_column + TILE * (tile - tile_row * across)
         keys = visit(keys, Slots(owner, row, column, slot < stream.total))
         return first + jnp.int32(chunk), owner[-1], keys
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from gan3d.render.batching import materialized, scene_by_scene
-from gan3d.render.indexing import take
+from gan3d.render.indexing import take, take_all
 from gan3d.render.screen import (
     Connectivity,
     Settings,
@@ -38,7 +38,7 @@ from gan3d.render.tiles import (
 )
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float, Int
+    from jaxtyping import Array, Float, Int
 
 
 class Visible(NamedTuple):
@@ -66,13 +66,17 @@ def find_visible(
         return Visible(no_edges[:, 0], no_edges)
     corners = gather_corners(lax.stop_gradient(points), faces)
     facing = which_way(corners, settings)
-    face, depth = _flat(_search_faces, settings)(*corners, facing)
+    columns = [*corners.x, *corners.y, *corners.z]
+    face, depth = _flat(_search_faces, settings)(*columns, facing)
     if settings.margin == 0:
         return Visible(face, no_edges)
-    across = jnp.where(neighbors >= 0, take(facing, jnp.maximum(neighbors, 0)), 0)
-    silhouette = (facing[:, None] != 0) & (across != facing[:, None])
+    silhouettes = []
+    for k in range(3):
+        across = take(facing, jnp.maximum(neighbors[:, k], 0))
+        across = jnp.where(neighbors[:, k] >= 0, across, 0)
+        silhouettes.append((facing != 0) & (across != facing))
     search = _flat(search_edges, settings)
-    return Visible(face, *search(*corners, facing, silhouette, component, face, depth))
+    return Visible(face, *search(*columns, facing, *silhouettes, component, face, depth))
 
 
 def _flat(search, settings: Settings):
@@ -103,7 +107,7 @@ class _Edge(NamedTuple):
     y: Float[Array, "F"]
     dx: Float[Array, "F"]  # its sign makes `_side` positive inside of the face
     dy: Float[Array, "F"]
-    owned: Bool[Array, "F"]  # the face owns pixel centres on it
+    owned: Int[Array, "F"]  # 1 where the face owns pixel centres on it
     turned: Float[Array, "F"] | int  # -1 where it reaches behind the eye
 
 
@@ -118,7 +122,7 @@ def _edges(x, y, z, outward, settings: Settings) -> list[_Edge]:
         inward = jnp.where(swap, -sign, sign)
         # Top-left rule: of the two faces at an edge, one owns the pixel centres on it.
         dx, dy = (x[i] - x[j]) * sign, (y[i] - y[j]) * sign
-        owned = (dy > 0) | ((dy == 0) & (dx < 0))
+        owned = ((dy > 0) | ((dy == 0) & (dx < 0))).astype(jnp.int32)
         edges.append(_Edge(*origin, *(d * inward for d in step), owned, turn))
     return edges
 
@@ -150,49 +154,58 @@ def _bounds(x, y, z, wanted, settings: Settings) -> Boxes:
     return Boxes(*lax.cond(crossed, clipped, whole), wanted)
 
 
-def _search_faces(x, y, z, facing, *, settings: Settings):
-    """The K nearest drawn faces [B, K, H, W] and their float32 depths; x, y, z [B, F, 3]."""
+def _search_faces(*arrays, settings: Settings):
+    """The K nearest drawn faces [B, K, H, W] and their float32 depths.
+
+    Of the columns of x, y and z of the corners and of `which_way`, each [B, F].
+    """
+    *columns, facing = arrays
     batch, num_faces = facing.shape
     height, width = settings.image_size
-    corners = [[a[..., k].reshape(-1) for k in range(3)] for a in (x, y, z)]
+    columns = [column.reshape(-1) for column in columns]
+    corners = columns[:3], columns[3:6], columns[6:]
     facing = facing.reshape(-1)
     with jax.enable_x64(True):
-        outward = -1 if settings.cull else -facing.astype(x.dtype)
+        outward = -1 if settings.cull else -facing.astype(columns[0].dtype)
         edges = _edges(*corners, outward, settings)
         # Weights of the corners' areas in the numerator and the denominator of depth.
         depths = corners[2] if settings.orthographic else [1 / z for z in corners[2]]
         stream = tile_stream(_bounds(*corners, facing != 0, settings), settings.image_size)
 
-        def visit(previous, keys, slots):
+        def visit(nearer, keys, slots):
             # Integers divide slowly: not where one scene is searched.
             scene = slots.owner // num_faces if batch > 1 else jnp.zeros_like(slots.owner)
             index = (slots.owner - scene * num_faces)[None]
             # A row per pixel of a tile.
-            at_slot = lambda a: a if isinstance(a, int) else take(a, slots.owner)[None]  # noqa: E731
+            of_slot = jax.tree.map(
+                lambda a: a if isinstance(a, int) else a[None],
+                take_all((edges, depths), slots.owner),
+            )
             row, column = tile_pixels(slots)
             pixel = (scene[None] * height + row) * width + column
             pixel = jnp.where((row < height) & (column < width), pixel, keys.shape[0])
-            inside, depth = _covers(*jax.tree.map(at_slot, (edges, depths)), row, column, settings)
+            inside, depth = _covers(*of_slot, row, column, settings)
             key = pack(depth, index, settings.near)
-            if previous is not None:
-                inside &= key > take(previous, jnp.minimum(pixel, keys.shape[0] - 1))
+            inner = jnp.minimum(pixel, keys.shape[0] - 1)
+            if nearer:
+                inside &= key > take(nearer[-1], inner)
+            for shown in nearer:
+                # By index, too: here the compiler may round the same depth to a greater number.
+                inside &= index != take(shown, inner).astype(jnp.uint32).astype(jnp.int32)
             # Stored before they are scattered, or each would be computed again, twice.
             pixel, key = materialized((pixel, jnp.where(inside & slots.live[None], key, NO_KEY)))
             return keys.at[pixel.reshape(-1)].min(key.reshape(-1), mode="drop")
 
         chunk = chunk_size(batch * max(5120, num_faces // 4))
-        found, previous = [], None
+        found, nearer = [], []
         for _ in range(settings.num_surfaces):
             # After the last surface of a pixel comes none: nothing is greater than the empty key.
-            previous = walk(
-                stream, chunk, partial(visit, previous), no_keys(batch * height * width)
+            keys = walk(
+                stream, chunk, partial(visit, tuple(nearer)), no_keys(batch * height * width)
             )
-            found.append(
-                [
-                    a.reshape(batch, height, width)
-                    for a in unpack(previous, settings.near, settings.far)
-                ]
-            )
+            nearest = unpack(keys, settings.near, settings.far)
+            found.append([a.reshape(batch, height, width) for a in nearest])
+            nearer.append(keys)
         return tuple(jnp.stack(layers, axis=1) for layers in zip(*found, strict=True))
 
 
@@ -207,7 +220,7 @@ def _covers(edges, depths, row, column, settings: Settings):
     # The doubled area of the pixel and the edge opposite a corner is the corner's weight.
     for edge, depth in zip(edges, depths, strict=True):
         side = edge.dx * (py - edge.y) - edge.dy * (px - edge.x)
-        inside = inside & ((side > 0) | ((side == 0) & edge.owned))
+        inside = inside & ((side > 0) | ((side == 0) & (edge.owned > 0)))
         area = side * edge.turned
         total, weighted = total + area, weighted + area * depth
     over, under = (weighted, total) if settings.orthographic else (total, weighted)

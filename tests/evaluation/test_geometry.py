@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from gan3d.evaluation import geometry
+from gan3d.evaluation.dashboard import degeneracy
 from gan3d.evaluation.report import (
     format_table,
     geometry_report,
     measure,
     report_picture,
 )
+from gan3d.evaluation.views import scene_views
 from gan3d.render.templates import octahedral_direction
 from gan3d.scene import Scene, make_stage, scene_vertices
 
@@ -127,6 +129,29 @@ def test_no_scene_is_an_error(stage):
         geometry.canonical_maps([], stage, 0.0)
 
 
+def test_single_scenes_show_what_they_are(stage):
+    """A white ball, and one whose front is pushed in, before a black background."""
+    unit = directions()
+    dented = 0.7 * unit * np.where(unit[..., 2:] < 0, [1, 1, -0.8], 1)
+    scenes = make_scenes([0.7 * unit, dented])
+    scenes = scenes._replace(
+        texture=jnp.ones_like(scenes.texture), background=-jnp.ones_like(scenes.background)
+    )
+    views = scene_views([scenes], stage)
+    np.testing.assert_allclose(views.background, -1, atol=1e-6)
+    np.testing.assert_allclose(views.image[..., 0], 2 * views.alpha - 1, atol=1e-5)
+    centre = stage.resolution // 2
+    assert views.depth[0, centre, centre] == pytest.approx(-0.7, abs=0.01)
+    assert views.depth[1, centre, centre] == pytest.approx(0.56, abs=0.02)
+    assert np.all(views.depth[views.alpha == 0] == 0)
+
+    vertices = np.asarray(jax.vmap(lambda s: scene_vertices(s, stage))(scenes.surface))
+    both = degeneracy(views, vertices, stage.topology)
+    assert both["hollow_share"] == 0.5
+    assert both["object_contrast"] == pytest.approx(2, abs=0.1)
+    assert both["flipped_faces"] == pytest.approx(0.25, abs=0.05)  # the dented half of one
+
+
 def test_depth_is_signed_towards_the_camera(stage):
     with_nose = geometry.canonical_maps([sphere_with_nose(0.5)], stage, 0.0)
     plain = geometry.canonical_maps([spheres(0.5)], stage, 0.0)
@@ -199,6 +224,12 @@ def test_report_scores_the_truth_itself_as_perfect_and_stays_valid_json(stage):
     report = geometry_report(families, truth)
     assert report["same"]["profile_iou"] == pytest.approx(1.0)
     assert report["same"]["frontal_depth_correlation"] == pytest.approx(1.0)
+    assert report["same"]["frontal_side_percent"] == report["same"]["profile_mad_degrees"] == 0
+    assert 0 < report["sphere"]["frontal_mad_degrees"]
+    flat = report["constant depth"]
+    for key in ("frontal_side_percent", "profile_mad_degrees"):
+        assert flat[key] > 2 * report["sphere"][key]
+    assert "mmd" not in report["same"]
     assert report["sphere"]["relief_correlation"] < 0.7
     assert report["vanished"]["frontal_depth_rmse"] is None
     left, right = (report["sphere"][f"profile_{side}_iou"] for side in ("left", "right"))

@@ -22,7 +22,8 @@ def run_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def evaluated(run_dir):
     lines = []
-    return evaluate.evaluate(run_dir, samples=4, report=lines.append), "\n".join(lines)
+    result = evaluate.evaluate(run_dir, samples=4, report=lines.append, clouds=3, points=64)
+    return result, "\n".join(lines)
 
 
 def command(*arguments: str) -> int:
@@ -45,7 +46,9 @@ def test_seed_is_apart_from_training(evaluated):
 
 def test_other_heads_score_high_and_the_start_shape_does_not(evaluated):
     scores = evaluated[0]["scores"]
-    assert list(scores) == ["run", "untrained", "other heads", "truth"]
+    assert list(scores) == [
+        "run", "untrained", "mean head", "other heads", "constant depth", "truth",
+    ]  # fmt: skip
     assert scores["other heads"]["frontal_iou"] > 0.9
     assert scores["other heads"]["profile_depth_correlation"] > 0.97
     assert scores["other heads"]["nose_height"] > 0.02
@@ -56,6 +59,23 @@ def test_other_heads_score_high_and_the_start_shape_does_not(evaluated):
     assert abs(scores["untrained"]["eye_depth"]) < 0.01
     for side in ("left", "right"):
         assert f"profile_{side}_depth_correlation" in scores["run"]
+
+
+def test_baselines_are_ordered_and_point_clouds_are_compared(evaluated):
+    result, _ = evaluated
+    scores = result["scores"]
+    assert (result["clouds"], result["points"]) == (3, 64)
+    for key in ("frontal_side_percent", "profile_mad_degrees"):
+        errors = [scores[name][key] for name in ("mean head", "untrained", "constant depth")]
+        assert errors == sorted(errors)
+    for key in ("mmd", "aligned_mmd"):
+        assert scores["mean head"][key] < scores["untrained"][key]
+    assert scores["mean head"]["depth_diversity"] < 1e-3
+    assert scores["untrained"]["cov"] == pytest.approx(1 / 3)
+    assert scores["untrained"]["size_against_start"] == pytest.approx(1, abs=0.02)
+    assert scores["untrained"]["background_distance"] is None
+    assert scores["other heads"]["hollow_share"] == 0
+    assert scores["other heads"]["background_distance"] > 0.1
 
 
 def test_table_has_a_column_per_family(evaluated):
@@ -71,6 +91,8 @@ def test_unusable_runs_give_one_line_and_exit_code_2(tmp_path, capsys):
         f"--run={tmp_path}": "no config.json",
         f"--run={tmp_path}/faces": "no ground truth",
         "--samples=0": "--samples",
+        "--clouds=-1": "--clouds",
+        "--points=23": "--points",
     }
     for argument, message in cases.items():
         assert command(argument) == 2

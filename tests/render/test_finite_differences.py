@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -20,9 +22,9 @@ STEPS = (1e-5, 1e-6)
 WEIGHTS = smooth_noise(7, *IMAGE_SIZE, 4)
 
 
-@pytest.mark.parametrize("margin_pixels", (1.0, 2.0))
-@pytest.mark.parametrize("name", SCENES)
-def test_gradient_is_the_slope_along_random_directions(name, margin_pixels, float64):
+@functools.cache
+def scene_and_evaluate(name, margin_pixels):
+    """A scene and shot -> ((loss, (choices, alpha)), gradient), compiled once for all the tests."""
     scene = SCENES[name](seed=1)
 
     @compile_quickly
@@ -30,11 +32,19 @@ def test_gradient_is_the_slope_along_random_directions(name, margin_pixels, floa
         def loss(shot):
             rendering = take(shot, scene.topology, margin_pixels)
             image = jax.numpy.concatenate([rendering.color, rendering.alpha[..., None]], axis=-1)
-            return (WEIGHTS * image).sum(), decisions(rendering, shot, scene.topology)
+            choices = decisions(rendering, shot, scene.topology)
+            return (WEIGHTS * image).sum(), (choices, rendering.fragments.alpha)
 
         return jax.value_and_grad(loss, has_aux=True)(shot)
 
-    (_, choices), gradient = evaluate(scene.shot)
+    return scene, evaluate
+
+
+@pytest.mark.parametrize("margin_pixels", (1.0, 2.0))
+@pytest.mark.parametrize("name", SCENES)
+def test_gradient_is_the_slope_along_random_directions(name, margin_pixels, float64):
+    scene, evaluate = scene_and_evaluate(name, margin_pixels)
+    (_, (choices, _)), gradient = evaluate(scene.shot)
     for variable in Shot._fields:
         slopes = [
             _slopes(evaluate, scene, choices, gradient, random_direction(seed, scene, variable))
@@ -48,9 +58,8 @@ def test_gradient_is_the_slope_along_random_directions(name, margin_pixels, floa
 
 def test_blobs_mat_margins_over_surfaces_and_margins(float64):
     for name, over_surface, over_margin in (("blobs", 10, 0), ("crossing blobs", 5, 4)):
-        scene = SCENES[name](seed=1)
-        draw = compile_quickly(lambda shot: take(shot, scene.topology, 2.0).fragments.alpha)  # noqa: B023
-        near, far, surface = draw(scene.shot)
+        scene, evaluate = scene_and_evaluate(name, 2.0)
+        (_, (_, (near, far, surface))), _ = evaluate(scene.shot)
         assert ((near > 0) & (surface > 0)).sum() > over_surface
         assert ((near > 0) & (far > 0)).sum() >= over_margin
 
@@ -66,7 +75,7 @@ def _slopes(evaluate, scene, choices, gradient, direction):
         values = []
         for signed in (-step, step):
             moved = jax.tree.map(lambda x, d: x + signed * d, scene.shot, direction)  # noqa: B023
-            (value, moved_choices), _ = evaluate(moved)
+            (value, (moved_choices, _)), _ = evaluate(moved)
             same = jax.tree.map(np.array_equal, choices, moved_choices)
             if not all(same):
                 return None

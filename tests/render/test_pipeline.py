@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from render_scenes import compile_quickly
+from render_scenes import IMAGE_SIZE, SCENES, compile_quickly
 
 from gan3d.render import (
     composite,
@@ -16,9 +16,12 @@ from gan3d.render import (
     make_topology,
     orbit_camera,
     orthographic_camera,
+    project,
+    rasterize,
     render,
     sample_texture,
     sheet,
+    uv_derivatives,
 )
 
 SIZE = (8, 8)
@@ -52,6 +55,43 @@ def test_defaults_are_bilinear_and_opaque():
     np.testing.assert_allclose(picture.color, color, atol=1e-6)
     np.testing.assert_allclose(picture.alpha, alpha, atol=1e-6)
     assert set(np.unique(picture.fragments.alpha[-1])) == {0, 1}
+
+
+def test_colour_and_its_gradients_are_those_of_the_parts():
+    """`render` shades without fragments; more margin pixels than fit one of its lists."""
+    shot, topology = SCENES["blobs"]().shot, SCENES["blobs"]().topology
+    margin_pixels = 3.0
+
+    def whole(shot, uvs, opacity):
+        mesh, camera = dataclasses.replace(topology, uvs=uvs), orbit_camera(shot.yaw, 0.15)
+        return render(
+            shot.vertices, mesh, shot.texture, camera, IMAGE_SIZE, shot.background,
+            margin_pixels, opacity=opacity, mipmaps=True,
+        ).color  # fmt: skip
+
+    def from_parts(shot, uvs, opacity):
+        mesh, camera = dataclasses.replace(topology, uvs=uvs), orbit_camera(shot.yaw, 0.15)
+        points = project(shot.vertices, camera, IMAGE_SIZE)
+        fragments = rasterize(points, mesh, IMAGE_SIZE, margin_pixels)
+        footprint = uv_derivatives(fragments, points, mesh)
+        uv = interpolate_uv(fragments, mesh)
+        layers = sample_texture(shot.texture, uv, derivatives=footprint)
+        alpha = opacity * fragments.alpha
+        return composite(layers, alpha, shot.background)[0], (fragments.alpha[:-1] > 0).sum()
+
+    @compile_quickly
+    def compare(*arguments):
+        color, pull_back = jax.vjp(whole, *arguments)
+        expected, pull_back_parts, in_margins = jax.vjp(from_parts, *arguments, has_aux=True)
+        cotangent = jnp.cos(7 * expected)
+        return (color, pull_back(cotangent)), (expected, pull_back_parts(cotangent)), in_margins
+
+    arguments = jax.tree.map(np.float32, (shot, topology.uvs, 0.6))
+    actual, expected, in_margins = compare(*arguments)
+    assert in_margins > 2 * sum(IMAGE_SIZE)
+    for a, b in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
+        assert np.abs(b).max() > 0
+        np.testing.assert_allclose(a, b, atol=2e-4 * np.abs(b).max())
 
 
 def test_an_orthographic_camera_shows_a_tilted_ramp_as_a_ramp():

@@ -50,12 +50,16 @@ def batch():
 @pytest.fixture(scope="module")
 def loop(batch):
     """Pictures and gradients of the batch, one scene after the other."""
-    one_draw, one_slope = compile_quickly(draw), compile_quickly(slopes)
+
+    def loss_and_picture(vertices, yaw):
+        picture = draw(vertices, yaw)
+        return (WEIGHTS * picture).sum(), picture
+
+    one = compile_quickly(jax.grad(loss_and_picture, argnums=(0, 1), has_aux=True))
     pairs = [[(vertices, yaw) for yaw in yaws] for vertices, yaws in zip(*batch, strict=True)]
-    pictures = np.stack([np.stack([one_draw(*pair) for pair in row]) for row in pairs])
-    gradients = [[one_slope(*pair) for pair in row] for row in pairs]
     stack = lambda rows: jax.tree.map(lambda *x: np.stack(x), *rows)  # noqa: E731
-    return pictures, stack([stack(row) for row in gradients])
+    gradients, pictures = stack([stack([one(*pair) for pair in row]) for row in pairs])
+    return pictures, gradients
 
 
 def assert_trees_close(actual, expected, tolerance=1e-5):
