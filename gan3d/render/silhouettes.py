@@ -162,7 +162,9 @@ def _visit_edges(shown, surface, behind, taken, settings: Settings, edges: _Edge
             p = (column.astype(dtype) + dtype.type(0.5), row.astype(dtype) + dtype.type(0.5))
             px, py = p[0] - start[0], p[1] - start[1]
             along = jnp.clip((px * ex + py * ey) / square, 0, 1)
-            dx, dy = px - along * ex, py - along * ey
+            # At an end, exactly as far as by the next edge from there: the first half-edge counts.
+            dx = jnp.where(along < 1, px - along * ex, p[0] - end[0])
+            dy = jnp.where(along < 1, py - along * ey, p[1] - end[1])
             distance2 = dx * dx + dy * dy
             # Outside, or as good as on the edge while the face was not found here: compilers may
             # round the same product differently elsewhere, and no pixel must fall between layers.
