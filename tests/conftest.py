@@ -14,7 +14,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 
-# Tracing makes very many objects and little garbage: the collector took a quarter of its time.
+# Tracing makes very many objects and little garbage: collecting it takes a good part of its time.
 gc.freeze()
 gc.set_threshold(200_000, 20, 100)
 

@@ -54,8 +54,7 @@ def _from_bits(bits, dtype):
 def running(join: Callable[..., Array], values: Int[Array, "N"]) -> Int[Array, "N"]:
     """The sum, or the maximum, up to and including each place.
 
-    Inside of short blocks at once, then over the blocks' last places: on CPU faster than `cumsum`
-    of all.
+    Inside of short blocks at once, then over the blocks' last places: on CPU a few large loops.
 
     Args:
       join: `jnp.add`, or `jnp.maximum` of numbers that are at least -1.

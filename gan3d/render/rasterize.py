@@ -1,4 +1,4 @@
-"""Fragments from screen points: the soft rasterizer and its hand-written gradient.
+"""Fragments from screen points: the soft rasterizer.
 
 Layers per pixel p, front to back:
 
@@ -8,8 +8,8 @@ Layers per pixel p, front to back:
   the silhouettes of two objects cross, each fades on its own, the nearer over the farther;
 * surface, the last layer: the nearest front face that contains p, alpha 1.
 
-`visibility.py` decides which face and edge that is; here their barycentrics, depth and alpha are
-computed from the few vertices involved, and differentiated. An image composited from these
+`visibility.py` decides which face and edge that is; `layers.py` computes their barycentrics, depth
+and alpha from the few vertices involved, and differentiates them. An image composited from these
 layers is continuous in the vertices at background boundaries and at self-occlusions, so its
 gradient sees every silhouette.
 """
