@@ -17,7 +17,7 @@ from experiments import flags as experiment_flags
 from experiments.flags import UsageError
 from gan3d.export import MissingTrimeshError, save_glb, save_obj
 from gan3d.scene import Scene, Stage, scene_vertices
-from gan3d.training.assemble import sample_scenes
+from gan3d.training.assemble import draw_views, sample_scenes
 from gan3d.training.run import RunError, load_run
 from gan3d.visualize import sample_sheet, save_png
 
@@ -76,7 +76,7 @@ def sample(
     scene_key, view_key = jax.random.split(jax.random.key(seed))
     draw = jax.jit(lambda params, key: sample_scenes(run.parts, params, key, num))
     scenes = draw(run.ema_params, scene_key)
-    views = run.parts.prior.sample(view_key, (num,))
+    views = draw_views(run.parts, run.ema_params, view_key, num)
 
     stage = run.parts.stage
     if resolution is not None:

@@ -44,6 +44,9 @@ class Scene(NamedTuple):
     background: Float[Array, "Bh Bw 3"]
 
 
+_CUT = 2.0  # standard deviations at which a gaussian prior ends
+
+
 class View(NamedTuple):
     """v: where the camera stands on its orbit, radians."""
 
@@ -53,15 +56,34 @@ class View(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ViewPrior:
-    """p_v: yaw and pitch uniform in plus or minus these ranges, radians."""
+    """p_v: yaw and pitch are independent, both within plus or minus these ranges, radians.
+
+    Attributes:
+      yaw_range: of the yaw.
+      pitch_range: of the pitch.
+      form: "uniform", or "gaussian": a normal distribution cut off at two standard deviations,
+        which are the ranges.
+    """
 
     yaw_range: float
     pitch_range: float
+    form: str = "uniform"
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> View:
         """Draws viewpoints; consumes the key."""
-        unit = jax.random.uniform(key, (2, *shape), minval=-1.0, maxval=1.0)
-        return View(unit[0] * self.yaw_range, unit[1] * self.pitch_range)
+        return self.place(draw_quantiles(key, shape))
+
+    def place(self, quantiles: Float[Array, "2 *N"]) -> View:
+        """The views that stand at these quantiles of yaw and pitch, in [-1, 1]; 0 = the middle."""
+        if self.form == "gaussian":
+            edge = math.erf(_CUT / math.sqrt(2))
+            quantiles = jax.scipy.special.erfinv(edge * quantiles) * (math.sqrt(2) / _CUT)
+        return View(quantiles[0] * self.yaw_range, quantiles[1] * self.pitch_range)
+
+
+def draw_quantiles(key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "2 *N"]:
+    """Uniform quantiles in [-1, 1] for `ViewPrior.place`; consumes the key."""
+    return jax.random.uniform(key, (2, *shape), minval=-1.0, maxval=1.0)
 
 
 DEFAULT_PRIOR = ViewPrior(math.radians(90), math.radians(15))
@@ -80,7 +102,7 @@ class Stage:
       fov: vertical field of view, radians.
       margin_pixels: soft margin of the renderer; 0 is the crisp renderer.
       prior: p_v; the background's full extent is panned over its ranges.
-      background_scale: size of the background relative to the view.
+      background_scale: size of the background relative to the view; 1 = it does not pan.
     """
 
     topology: Topology
@@ -107,10 +129,11 @@ def make_stage(
     margin_pixels: float = 1.0,
     chart: str = "octahedral",
     prior: ViewPrior = DEFAULT_PRIOR,
+    background_scale: float = 1.5,
 ) -> Stage:
     """A stage whose mesh is a grid of (surface_size + 1)^2 vertices."""
     template, topology = sphere_mesh(surface_size + 1, chart)
-    return Stage(topology, template, resolution, fov, margin_pixels, prior)
+    return Stage(topology, template, resolution, fov, margin_pixels, prior, background_scale)
 
 
 class SceneImage(NamedTuple):

@@ -55,6 +55,12 @@ def sample_sheet(scenes: Scene, views: View, stage: Stage) -> UInt8[np.ndarray, 
     Raises:
       ValueError: if the scenes or the views have no single leading batch axis, or differ in it.
     """
+    cells = sample_rows(scenes, views, stage)
+    return image_grid(cells, cell_pixels(stage.resolution), SHEET_COLUMNS)
+
+
+def sample_rows(scenes: Scene, views: View, stage: Stage) -> list[list[UInt8[np.ndarray, "h w 3"]]]:
+    """The cells of `sample_sheet`, row by row, for sheets that join several runs."""
     num_samples = _batch_size(scenes, views)
     rendered, normals, canonical = jax.device_get(_sheet_renderer(stage)(scenes, views))
     textures, backgrounds = jax.device_get((scenes.texture, scenes.background))
@@ -62,8 +68,7 @@ def sample_sheet(scenes: Scene, views: View, stage: Stage) -> UInt8[np.ndarray, 
         [rendered[i], normals[i], textures[i], backgrounds[i], *canonical[i]]
         for i in range(num_samples)
     ]
-    cells = [[to_uint8(cell) for cell in row] for row in rows]
-    return image_grid(cells, cell_pixels(stage.resolution), SHEET_COLUMNS)
+    return [[to_uint8(cell) for cell in row] for row in rows]
 
 
 def cell_pixels(resolution: int) -> int:

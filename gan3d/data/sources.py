@@ -42,6 +42,7 @@ def open_source(
     yaw_degrees: float = 90.0,
     pitch_degrees: float = 15.0,
     fov_degrees: float = 20.0,
+    view_prior: str = "uniform",
     num_heads: int = 16384,
 ) -> ImageSource:
     """Opens a source of training images.
@@ -53,6 +54,7 @@ def open_source(
       yaw_degrees: viewpoints have yaw uniform in +-this.
       pitch_degrees: viewpoints have pitch uniform in +-this.
       fov_degrees: vertical field of view.
+      view_prior: form of the distribution of the viewpoints, see `ViewPrior`.
       num_heads: number of heads.
 
     Returns:
@@ -62,9 +64,7 @@ def open_source(
       ValueError: `spec` is of neither form, or there is no such folder, or no usable image in it.
     """
     if spec == "heads":
-        prior = ViewPrior(
-            yaw_range=math.radians(yaw_degrees), pitch_range=math.radians(pitch_degrees)
-        )
+        prior = ViewPrior(math.radians(yaw_degrees), math.radians(pitch_degrees), view_prior)
         return HeadsSource(
             resolution, seed=seed, num_heads=num_heads, prior=prior, fov_degrees=fov_degrees
         )

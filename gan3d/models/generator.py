@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
-from gan3d.models.layers import Conv, Dense, StyledConv, activate, channels, upsample
+from gan3d.models.layers import Conv, Dense, Noise, StyledConv, activate, channels, upsample
 from gan3d.models.mapping import MappingNetwork
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jaxtyping import Array, Float, Int
 
 _START = 4  # side of the learned constant that synthesis starts from
 
@@ -28,6 +29,21 @@ class Maps(NamedTuple):
     displacement: Float[Array, "S S 3"]
     texture: Float[Array, "T T 3"]
     background: Float[Array, "B B 3"]
+
+
+class Randomness(NamedTuple):
+    """What G draws in training beside z (Karras et al. 2019, StyleGAN); never when sampling.
+
+    Attributes:
+      z: a second latent for the fine levels: style mixing.
+      crossover: first of the levels that take the second latent's style; the number of levels, or
+        more, mixes nothing.
+      key: of the noise inputs.
+    """
+
+    z: Float[Array, "Z"]
+    crossover: Int[Array, ""]
+    key: Array
 
 
 class Generator(nn.Module):
@@ -48,6 +64,8 @@ class Generator(nn.Module):
       displacement_gain: world units per unit of the coarsest displacement map.
       pyramid_decay: gain of each level relative to the one below.
       padding: of the chart, see `layers.pad`.
+      pyramid: False = only the finest displacement map, with the coarsest one's gain.
+      noise: whether the levels have noise inputs; without `Randomness` they are silent.
     """
 
     surface_size: int
@@ -60,41 +78,63 @@ class Generator(nn.Module):
     displacement_gain: float = 0.25
     pyramid_decay: float = 0.5
     padding: str = "octahedral"
+    pyramid: bool = True
+    noise: bool = False
+
+    @property
+    def num_levels(self) -> int:
+        """Levels of the object's synthesis: 4 x 4, 8 x 8 and so on."""
+        return (max(self.surface_size, self.texture_size) // _START).bit_length()
 
     @nn.compact
-    def __call__(self, z: Float[Array, "Z"]) -> Maps:
-        w = MappingNetwork(self.latent_size, self.mapping_layers, name="mapping")(
-            z[: self.latent_size]
-        )
-        displacement, texture = self._object(w)
+    def __call__(self, z: Float[Array, "Z"], random: Randomness | None = None) -> Maps:
+        mapping = MappingNetwork(self.latent_size, self.mapping_layers, name="mapping")
+        styles, keys = [mapping(z[: self.latent_size])] * self.num_levels, None
+        if random is not None:
+            other = mapping(random.z[: self.latent_size])
+            styles = [
+                jnp.where(level < random.crossover, w, other) for level, w in enumerate(styles)
+            ]
+            keys = jax.random.split(random.key, (self.num_levels, 2))
+        displacement, texture = self._object(styles, keys)
         background = Background(self.background_size, max(8, self.width // 4), name="background")(
             z[self.latent_size :]
         )
         return Maps(displacement, texture, background)
 
-    def _object(self, w):
-        size, gain = _START, self.displacement_gain
+    def _object(self, styles, keys):
+        size = _START
+        key = lambda *which: None if keys is None else keys[which]  # noqa: E731
         x = self.param("start", nn.initializers.normal(1.0), (size, size, self._channels(size)))
         displacement = jnp.zeros((size, size, 3), x.dtype)
         texture = jnp.zeros((size, size, 3), x.dtype)
-        while True:
-            x = activate(StyledConv(self._channels(size), padding=self.padding)(x, w))
-            if size <= self.surface_size:
+        for level, w in enumerate(styles):
+            if level > 0:
+                # Fewer channels first, then more pixels: a quarter of the work.
+                size *= 2
+                x = upsample(self._layer(x, w, size, key(level, 0)), self.padding)
+                if size <= self.surface_size:
+                    displacement = upsample(displacement, self.padding)
+                if size <= self.texture_size:
+                    texture = upsample(texture, self.padding)
+            x = self._layer(x, w, size, key(level, 1))
+            if size <= self.surface_size and self._gain(level, size):
                 head = StyledConv(3, 1, demodulate=False, zero_init=True, name=f"shape_{size}")
-                displacement = displacement + gain * head(x, w)
+                displacement = displacement + self._gain(level, size) * head(x, w)
             if size <= self.texture_size:
                 head = StyledConv(3, 1, demodulate=False, name=f"texture_{size}")
                 texture = texture + head(x, w)
-            size, gain = 2 * size, gain * self.pyramid_decay
-            if size > max(self.surface_size, self.texture_size):
-                return displacement, jnp.tanh(texture)
-            # Fewer channels first, then more pixels: a quarter of the work.
-            x = activate(StyledConv(self._channels(size), padding=self.padding)(x, w))
-            x = upsample(x, self.padding)
-            if size <= self.surface_size:
-                displacement = upsample(displacement, self.padding)
-            if size <= self.texture_size:
-                texture = upsample(texture, self.padding)
+        return displacement, jnp.tanh(texture)
+
+    def _layer(self, x, w, size, key):
+        """A styled convolution to the channels of a size, its noise and its activation."""
+        x = StyledConv(self._channels(size), padding=self.padding)(x, w)
+        return activate(Noise()(x, key) if self.noise else x)
+
+    def _gain(self, level, size):
+        if self.pyramid:
+            return self.displacement_gain * self.pyramid_decay**level
+        return self.displacement_gain if size == self.surface_size else 0.0
 
     def _channels(self, size):
         return channels(self.width, size)

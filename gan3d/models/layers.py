@@ -106,6 +106,17 @@ class StyledConv(nn.Module):
         return y + bias[None, None]
 
 
+class Noise(nn.Module):
+    """Adds noise, one plane for all channels, of a learned strength that starts at zero."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "H W C"], key: Array | None) -> Float[Array, "H W C"]:
+        strength = self.param("strength", nn.initializers.zeros, ())
+        if key is None:
+            return x
+        return x + strength * jax.random.normal(key, (*x.shape[:2], 1), x.dtype)
+
+
 def convolve(x: Float[Array, "H W I"], kernel: Float[Array, "K K I O"], padding: str):
     """Same-size convolution."""
     margin = kernel.shape[0] // 2 if padding != "zero" else 0

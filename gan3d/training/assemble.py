@@ -12,9 +12,9 @@ import numpy as np
 import optax
 
 from gan3d.config import Config
-from gan3d.models import Discriminator, Generator
+from gan3d.models import Discriminator, Generator, Randomness, ViewQuantiles
 from gan3d.render import octahedral_direction
-from gan3d.scene import Scene, Stage, ViewPrior, make_stage
+from gan3d.scene import Scene, Stage, View, ViewPrior, draw_quantiles, make_stage
 from gan3d.training.state import TrainState
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class Parts:
       generator: network from z to maps; use `generate` for scenes.
       discriminator: network from an image to a score.
       stage: how scenes become pictures.
-      prior: the viewpoint prior p_v.
+      prior: the viewpoint prior p_v, before anything is learned about it; see `draw_views`.
+      view_quantiles: network that learns p_v, or None.
       start_surface: points of the convex start shape.
       generator_optimizer: of the generator.
       discriminator_optimizer: of the discriminator.
@@ -41,6 +42,7 @@ class Parts:
     discriminator: Discriminator
     stage: Stage
     prior: ViewPrior
+    view_quantiles: ViewQuantiles | None
     start_surface: np.ndarray
     generator_optimizer: optax.GradientTransformation
     discriminator_optimizer: optax.GradientTransformation
@@ -48,7 +50,12 @@ class Parts:
 
 def assemble(config: Config) -> Parts:
     """Builds networks, stage, prior and optimizers."""
-    prior = ViewPrior(math.radians(config.yaw_degrees), math.radians(config.pitch_degrees))
+    learned = config.view_prior == "learned"
+    prior = ViewPrior(
+        math.radians(config.yaw_degrees),
+        math.radians(config.pitch_degrees),
+        "uniform" if learned else config.view_prior,
+    )
     stage = make_stage(
         config.surface_size,
         config.resolution,
@@ -56,6 +63,7 @@ def assemble(config: Config) -> Parts:
         config.margin_pixels,
         config.chart,
         prior,
+        config.background_scale,
     )
     generator = Generator(
         surface_size=config.surface_size,
@@ -65,6 +73,10 @@ def assemble(config: Config) -> Parts:
         background_latent_size=config.background_latent_size,
         mapping_layers=config.mapping_layers,
         width=config.generator_width,
+        displacement_gain=config.displacement_gain,
+        pyramid_decay=config.pyramid_decay,
+        pyramid=config.pyramid,
+        noise=config.noise,
         padding="octahedral" if config.chart == "octahedral" else "edge",
     )
     return Parts(
@@ -73,6 +85,7 @@ def assemble(config: Config) -> Parts:
         discriminator=Discriminator(config.discriminator_width),
         stage=stage,
         prior=prior,
+        view_quantiles=ViewQuantiles() if learned else None,
         start_surface=_start_surface(config),
         generator_optimizer=_adam(config.generator_learning_rate, config.adam_beta2),
         discriminator_optimizer=_adam(config.discriminator_learning_rate, config.adam_beta2),
@@ -105,9 +118,11 @@ def latent_size(parts: Parts) -> int:
     return parts.config.latent_size + parts.config.background_latent_size
 
 
-def generate(parts: Parts, params: Any, z: Float[Array, "Z"]) -> Scene:
-    """m = G(z) for one latent."""
-    maps = parts.generator.apply({"params": params}, z)
+def generate(
+    parts: Parts, params: Any, z: Float[Array, "Z"], random: Randomness | None = None
+) -> Scene:
+    """m = G(z) for one latent; `random` only in training."""
+    maps = parts.generator.apply({"params": params}, z, random)
     return Scene(parts.start_surface + maps.displacement, maps.texture, maps.background)
 
 
@@ -115,6 +130,19 @@ def sample_scenes(parts: Parts, params: Any, key: Array, num: int) -> Scene:
     """`num` scenes of latents z ~ N(0, I), stacked; consumes the key."""
     z = jax.random.normal(key, (num, latent_size(parts)))
     return jax.vmap(lambda one: generate(parts, params, one))(z)
+
+
+def draw_views(parts: Parts, params: Any, key: Array, num: int) -> View:
+    """`num` viewpoints from p_v, as far as it has been learned; consumes the key."""
+    return place_views(parts, params, draw_quantiles(key, (num,)))
+
+
+def place_views(parts: Parts, params: Any, quantiles: Float[Array, "2 N"]) -> View:
+    """Views at quantiles of p_v, see `ViewPrior.place`; differentiable in the parameters."""
+    if parts.view_quantiles is not None:
+        learned = lambda pair: parts.view_quantiles.apply({"params": params["views"]}, pair)  # noqa: E731
+        quantiles = jax.vmap(learned, in_axes=1, out_axes=1)(quantiles)
+    return parts.prior.place(quantiles)
 
 
 def init_state(parts: Parts, seed: int) -> TrainState:
@@ -145,6 +173,10 @@ def _init_params(parts: Parts, compiler_options: dict[str, Any] | None):
         generator_key, discriminator_key = jax.random.split(key)
         z, image = jnp.zeros(latent_size(parts)), jnp.zeros((size, size, 3))
         generator_params = parts.generator.init(generator_key, z)["params"]
+        if parts.view_quantiles is not None:
+            # Beside the modules of the generator, whose optimizer and average serve them too.
+            views = parts.view_quantiles.init(generator_key, jnp.zeros(2))["params"]
+            generator_params = {**generator_params, "views": views}
         return generator_params, parts.discriminator.init(discriminator_key, image)["params"]
 
     return jax.jit(init, compiler_options=compiler_options)

@@ -19,8 +19,9 @@ import numpy as np
 from gan3d.config import Config, validate
 from gan3d.data.pipeline import batches
 from gan3d.data.sources import ImageSource, open_source
-from gan3d.training.assemble import Parts, assemble, init_state, sample_scenes
+from gan3d.training.assemble import Parts, assemble, draw_views, init_state, sample_scenes
 from gan3d.training.checkpoint import Checkpoints
+from gan3d.training.dashboard import dashboard_reader, log_reading
 from gan3d.training.directory import CHECKPOINTS_NAME, SHEETS_NAME, open_run_directory
 from gan3d.training.interruption import Interrupted, StopSignals
 from gan3d.training.metrics import MetricsWriter
@@ -78,10 +79,10 @@ def train(
 
         stream = batches(source, config.batch, config.seed, images_seen, config.mirror)
         stack.enter_context(contextlib.closing(stream))
-        write_sheet = _sheet_writer(parts, run_dir / SHEETS_NAME)
-        if images_seen == 0:
-            write_sheet(images_seen, state.ema_params)
         writer = stack.enter_context(MetricsWriter(run_dir, images_seen))
+        observe = _observer(parts, run_dir / SHEETS_NAME, writer)
+        if images_seen == 0:
+            observe(images_seen, state.ema_params)
         progress = _progress(config, writer, images_seen)
         steps = _steps(parts, state, images_seen, stream)
         for state, images_seen, metrics in steps:
@@ -90,7 +91,7 @@ def train(
                 break
             before = images_seen - config.batch
             if crosses(config.sheet_interval_images, before, images_seen):
-                write_sheet(images_seen, state.ema_params)
+                observe(images_seen, state.ema_params)
             if crosses(config.checkpoint_interval_images, before, images_seen):
                 progress.drain()
                 checkpoints.save(images_seen, state)
@@ -98,9 +99,13 @@ def train(
         progress.finish()
         checkpoints.save(images_seen, state)
         checkpoints.wait()
-        if images_seen < config.images:
+        finished = images_seen >= config.images
+        before = images_seen - config.batch
+        # The loop has left before this, and the run that continues starts after it.
+        if finished or crosses(config.sheet_interval_images, before, images_seen):
+            observe(images_seen, state.ema_params)
+        if not finished:
             raise _interrupted(stop.received, images_seen, config, run_dir)
-        write_sheet(images_seen, state.ema_params)
         print(f"finished: {images_seen:,} images, in {run_dir}", flush=True)
         return state
 
@@ -111,9 +116,10 @@ def open_training_source(config: Config) -> ImageSource:
         config.data,
         config.resolution,
         seed=config.seed,
-        yaw_degrees=config.yaw_degrees,
+        yaw_degrees=config.heads_yaw_factor * config.yaw_degrees,
         pitch_degrees=config.pitch_degrees,
         fov_degrees=config.fov_degrees,
+        view_prior=config.heads_view_prior,
         num_heads=config.num_heads,
     )
 
@@ -157,18 +163,30 @@ def _progress(config: Config, writer: MetricsWriter, images_seen: int) -> Progre
     return Progress(writer, images_seen, config.images, config.log_interval_images, in_flight)
 
 
+def _observer(parts: Parts, sheets: Path, writer: MetricsWriter) -> Callable[[int, Any], None]:
+    """What looks at the samples now and then: a line of the dashboard and a sheet of pictures."""
+    write_sheet = _sheet_writer(parts, sheets)
+    read_dashboard = dashboard_reader(parts)
+
+    def observe(images_seen: int, ema_params: Any) -> None:
+        # Through the host: the parameters lie on all devices, the observers' programs need one.
+        ema_params = jax.device_get(ema_params)
+        log_reading(writer, images_seen, read_dashboard(ema_params))
+        write_sheet(images_seen, ema_params)
+
+    return observe
+
+
 def _sheet_writer(parts: Parts, directory: Path) -> Callable[[int, Any], None]:
     """Draws the same latents from the same views every time, so that sheets can be compared."""
     key = jax.random.fold_in(jax.random.key(parts.config.seed), _SHEET_STREAM)
     scene_key, view_key = jax.random.split(key)
-    views = parts.prior.sample(view_key, (_SHEET_ROWS,))
+    views = jax.jit(lambda params: draw_views(parts, params, view_key, _SHEET_ROWS))
     sample = jax.jit(lambda params: sample_scenes(parts, params, scene_key, _SHEET_ROWS))
 
     def write(images_seen: int, ema_params: Any) -> None:
-        # Through the host: the parameters lie on all devices, the sheet needs one.
-        scenes = sample(jax.device_get(ema_params))
         path = directory / f"{images_seen:08d}.png"
-        save_png(path, sample_sheet(scenes, views, parts.stage))
+        save_png(path, sample_sheet(sample(ema_params), views(ema_params), parts.stage))
         print(f"sheet of samples: {path}", flush=True)
 
     return write

@@ -5,19 +5,41 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from absl import logging
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+class Distribution(NamedTuple):
+    """Values of many samples, to be logged as a histogram.
+
+    Attributes:
+      values: one per sample; values that are not finite or outside the edges are in no bin.
+      edges: of the bins, increasing.
+    """
+
+    values: Float[np.ndarray, " N"]
+    edges: Sequence[float]
 
 
 class MetricsWriter:
     """Appends to metrics.jsonl and to TensorBoard event files in the run directory.
 
+    Every line of metrics.jsonl is one call of `write`: an object with "images", the clock, and the
+    metrics of that call alone. The averages of training and the dashboard of the shapes (names
+    that begin with "dashboard/") are separate lines, at intervals of their own, so not every line
+    has every name; within one kind of line the clock increases.
+
     Args:
       run_dir: existing directory.
       images_seen: where the run continues; what an interrupted run has written beyond it is
-        dropped, since it will be written again.
+        dropped, since it will be written again. A run that starts at 0 keeps nothing.
     """
 
     def __init__(self, run_dir: str | os.PathLike, images_seen: int = 0):
@@ -32,15 +54,32 @@ class MetricsWriter:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def write(self, images_seen: int, scalars: Mapping[str, float]) -> None:
-        """Writes one line; NaN and infinities, which JSON does not have, become null."""
+    def write(
+        self,
+        images_seen: int,
+        scalars: Mapping[str, float],
+        distributions: Mapping[str, Distribution] | None = None,
+    ) -> None:
+        """Writes one line.
+
+        Args:
+          images_seen: the clock.
+          scalars: NaN and infinities, which JSON does not have, become null.
+          distributions: written as {"edges": [...], "shares": [...]}, the shares being parts of
+            all samples per bin; for TensorBoard a histogram.
+        """
+        distributions = distributions or {}
         values = {name: float(value) for name, value in scalars.items()}
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
-        self._file.write(json.dumps({"images": images_seen, **finite}) + "\n")
+        histograms = {name: _histogram(d) for name, d in distributions.items()}
+        line = {"images": images_seen, **finite, **histograms}
+        self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, images_seen)
+            for name, (samples, edges) in distributions.items():
+                self._board.add_histogram(name, _binned(samples, edges), images_seen, bins=edges)
 
     def close(self) -> None:
         """Flushes and closes the files."""
@@ -49,8 +88,11 @@ class MetricsWriter:
             self._board.close()
 
 
-def read_metrics(path: str | os.PathLike) -> list[dict[str, float | None]]:
-    """The lines of a metrics.jsonl, without a last one that was cut off in mid-write."""
+def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, without a last one that was cut off in mid-write.
+
+    Values are numbers, None where they are not finite, or {"edges", "shares"}; see `MetricsWriter`.
+    """
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     rows = []
     for number, line in enumerate(lines, start=1):
@@ -65,6 +107,10 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, float | None]]:
 def _drop_after(path: Path, images_seen: int) -> None:
     if not path.exists():
         return
+    # Also the line of image 0, which a run that begins anew writes again.
+    if images_seen == 0:
+        path.unlink()
+        return
     kept = [row for row in read_metrics(path) if row["images"] <= images_seen]
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
@@ -78,4 +124,17 @@ def _open_tensorboard(directory: Path, images_seen: int):
         logging.warning("tensorboardX is not installed: metrics go to metrics.jsonl only")
         return None
     # purge_step hides what an interrupted run has logged beyond the point of resuming.
-    return SummaryWriter(str(directory), purge_step=images_seen + 1)
+    return SummaryWriter(str(directory), purge_step=images_seen + 1 if images_seen else 0)
+
+
+def _histogram(distribution: Distribution) -> dict[str, list[float]]:
+    values, edges = distribution
+    counts, _ = np.histogram(_binned(values, edges), edges)
+    shares = counts / max(len(values), 1)
+    return {"edges": [float(edge) for edge in edges], "shares": shares.tolist()}
+
+
+def _binned(values: Float[np.ndarray, " N"], edges: Sequence[float]) -> Float[np.ndarray, " M"]:
+    """The values that have a bin."""
+    values = np.asarray(values, np.float64)
+    return values[(values >= edges[0]) & (values <= edges[-1])]

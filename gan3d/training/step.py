@@ -11,14 +11,20 @@ import optax
 
 from gan3d.config import Config
 from gan3d.losses import ADVERSARIAL, gradient_penalty
+from gan3d.models import Randomness
 from gan3d.priors import crease_term, laplacian_term, size_term, smoothness_fraction
-from gan3d.scene import render_scene, scene_vertices
-from gan3d.training.assemble import Parts, generate, latent_size
+from gan3d.scene import draw_quantiles, render_scene, scene_vertices
+from gan3d.training.assemble import Parts, generate, latent_size, place_views
+from gan3d.training.blur import blurred_score
 from gan3d.training.state import TrainState
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, UInt8
+    from jaxtyping import Array, Float, UInt8
 
+# Folded into a step's key for style mixing and noise.
+_RANDOMNESS_STREAM = 2**32 - 2
+
+Score = Callable[[Any, "Float[Array, 'R R 3']"], "Float[Array, '']"]
 Step = Callable[[TrainState, "UInt8[Array, 'B R R 3']", Any], tuple[TrainState, dict[str, Any]]]
 
 
@@ -53,14 +59,15 @@ def make_step(parts: Parts, axis_name: str | None = None, penalise: bool = True)
         draw = lambda params: draw_images(parts, params, latents, state.images_seen)  # noqa: E731
         fake, pull_back, prior_metrics = jax.vjp(draw, state.generator_params, has_aux=True)
 
+        score = blurred_score(parts, state.images_seen)
         d_grads, d_metrics = discriminator_gradients(
-            parts, state.discriminator_params, real, fake.images, penalise
+            parts, score, state.discriminator_params, real, fake.images, penalise
         )
         d_grads = average(d_grads)
         d_updates, d_opt = parts.discriminator_optimizer.update(d_grads, state.discriminator_opt)
         d_params = optax.apply_updates(state.discriminator_params, d_updates)
 
-        g_loss, g_images = generator_image_gradients(parts, d_params, real, fake.images)
+        g_loss, g_images = generator_image_gradients(parts, score, d_params, real, fake.images)
         (g_grads,) = pull_back(Drawn(g_images, jnp.ones_like(fake.prior)))
         g_grads = average(g_grads)
         g_updates, g_opt = parts.generator_optimizer.update(g_grads, state.generator_opt)
@@ -85,7 +92,8 @@ class Latents(NamedTuple):
     """What a batch of generated images is drawn from."""
 
     z: Any
-    view: Any
+    view_quantiles: Any
+    random: Randomness | None
 
 
 class Drawn(NamedTuple):
@@ -100,16 +108,32 @@ def draw_latents(parts: Parts, key, batch: int, num_devices, index) -> Latents:
     z_key, view_key = jax.random.split(key)
     total = batch * num_devices
     z = jax.random.normal(z_key, (total, latent_size(parts)))
-    view = parts.prior.sample(view_key, (total,))
+    quantiles = draw_quantiles(view_key, (total,)).T
+    random = _draw_randomness(parts, jax.random.fold_in(key, _RANDOMNESS_STREAM), total)
     share = lambda a: jax.lax.dynamic_slice_in_dim(a, index * batch, batch)  # noqa: E731
-    return Latents(*jax.tree.map(share, (z, view)))
+    return Latents(*jax.tree.map(share, (z, quantiles, random)))
+
+
+def _draw_randomness(parts: Parts, key, num: int) -> Randomness | None:
+    """Second latents, crossovers and noise of `num` images; None if the run has none of these."""
+    if not parts.config.noise and not parts.config.style_mixing:
+        return None
+    z_key, mix_key, level_key, noise_key = jax.random.split(key, 4)
+    levels = parts.generator.num_levels
+    mixed = jax.random.uniform(mix_key, (num,)) < parts.config.style_mixing
+    crossover = jnp.where(mixed, jax.random.randint(level_key, (num,), 1, levels), levels)
+    z = jax.random.normal(z_key, (num, latent_size(parts)))
+    return Randomness(z, crossover, jax.random.split(noise_key, num))
 
 
 def draw_images(parts: Parts, params, latents: Latents, images_seen):
     """x = R(G(z), v) for a batch -> (Drawn, metrics); the priors' weights follow images seen."""
     config, stage = parts.config, parts.stage
-    scenes = jax.vmap(lambda z: generate(parts, params, z))(latents.z)
-    pictures = jax.vmap(lambda scene, view: render_scene(scene, view, stage))(scenes, latents.view)
+    scenes = jax.vmap(lambda z, random: generate(parts, params, z, random))(
+        latents.z, latents.random
+    )
+    views = place_views(parts, params, latents.view_quantiles.T)
+    pictures = jax.vmap(lambda scene, view: render_scene(scene, view, stage))(scenes, views)
     start = scene_vertices(jnp.asarray(parts.start_surface), stage)
     terms = {
         "size": jax.vmap(lambda v: size_term(v, config.size_min, config.size_max)),
@@ -139,16 +163,16 @@ def penalised(config: Config, images_seen: int) -> bool:
     return (images_seen // config.batch) % config.penalty_interval == 0
 
 
-def discriminator_gradients(parts: Parts, params, real, fake, penalise: bool):
+def discriminator_gradients(parts: Parts, score: Score, params, real, fake, penalise: bool):
     """Gradients of D's loss; penalties are weighted by the interval at which they are asked for."""
     config, loss = parts.config, ADVERSARIAL[parts.config.loss]
     fake = jax.lax.stop_gradient(fake)
 
     def total(params):
-        score = lambda x: parts.discriminator.apply({"params": params}, x)  # noqa: E731
-        real_scores, fake_scores = jnp.split(jax.vmap(score)(jnp.concatenate([real, fake])), 2)
+        one = lambda x: score(params, x)  # noqa: E731
+        real_scores, fake_scores = jnp.split(jax.vmap(one)(jnp.concatenate([real, fake])), 2)
         value = loss.discriminator(real_scores, fake_scores)
-        norm = lambda gamma, x: gradient_penalty(score, x) if gamma and penalise else jnp.zeros(())  # noqa: E731
+        norm = lambda gamma, x: gradient_penalty(one, x) if gamma and penalise else jnp.zeros(())  # noqa: E731
         # Scaled by the interval, a metric's mean over many steps is the mean norm.
         r1 = config.penalty_interval * norm(config.r1_gamma, real)
         r2 = config.penalty_interval * norm(config.r2_gamma, fake)
@@ -164,14 +188,14 @@ def discriminator_gradients(parts: Parts, params, real, fake, penalise: bool):
     return jax.grad(total, has_aux=True)(params)
 
 
-def generator_image_gradients(parts: Parts, params, real, fake):
+def generator_image_gradients(parts: Parts, score: Score, params, real, fake):
     """G's adversarial loss and its gradient with respect to the generated images."""
     loss = ADVERSARIAL[parts.config.loss]
-    score = jax.vmap(lambda x: parts.discriminator.apply({"params": params}, x))
+    scores = jax.vmap(lambda x: score(params, x))
 
     def adversarial(fake):
-        real_scores = score(real) if parts.config.loss == "relativistic" else jnp.zeros(len(real))
-        return loss.generator(real_scores, score(fake))
+        real_scores = scores(real) if parts.config.loss == "relativistic" else jnp.zeros(len(real))
+        return loss.generator(real_scores, scores(fake))
 
     return jax.value_and_grad(adversarial)(fake)
 

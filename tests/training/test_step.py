@@ -157,8 +157,12 @@ def scaled(images: np.ndarray) -> jax.Array:
     return jnp.asarray(images.astype(np.float32) * 2 / 255 - 1)
 
 
+def score(parts):
+    return lambda params, x: parts.discriminator.apply({"params": params}, x)
+
+
 def scores(parts, params, images):
-    return jax.vmap(lambda x: parts.discriminator.apply({"params": params}, x))(images)
+    return jax.vmap(lambda x: score(parts)(params, x))(images)
 
 
 def assert_gradients_agree(actual, expected, tolerance: float) -> None:
@@ -203,7 +207,7 @@ def test_steps_between_have_no_penalty(parts, state, images):
     real, fake = scaled(images), scaled(images[::-1] // 2)
     params = state.discriminator_params
     actual, metrics = compiled(
-        lambda p: discriminator_gradients(parts, p, real, fake, penalise=False)
+        lambda p: discriminator_gradients(parts, score(parts), p, real, fake, penalise=False)
     )(params)
     expected = compiled(jax.grad(lambda p: discriminator_loss(parts, p, real, fake, 0)))(params)
     assert_gradients_agree(actual, expected, 1e-5)
@@ -252,7 +256,9 @@ def test_average_follows_its_half_life(once):
 def test_nonsaturating_generator_needs_no_real_images(parts, state, images):
     parts = dataclasses.replace(parts, config=dataclasses.replace(CONFIG, loss="nonsaturating"))
     params, fake = state.discriminator_params, scaled(images)
-    gradients = compiled(lambda real: generator_image_gradients(parts, params, real, fake))
+    gradients = compiled(
+        lambda real: generator_image_gradients(parts, score(parts), params, real, fake)
+    )
     value, slope = gradients(fake[::-1])
     np.testing.assert_allclose(value, softplus(-scores(parts, params, fake)).mean(), rtol=1e-5)
     other_value, other_slope = gradients(jnp.zeros_like(fake))

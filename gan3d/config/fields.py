@@ -1,4 +1,4 @@
-"""The configuration of one training run: a flat, typed, frozen dataclass, and named presets.
+"""The configuration of one training run: a flat, typed, frozen dataclass.
 
 Every field carries its help text and its range, so that command line flags and their errors are
 generated from here and can never disagree with it.
@@ -7,7 +7,6 @@ generated from here and can never disagree with it.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import typing
 from collections.abc import Sequence
@@ -59,6 +58,23 @@ class Config:
     pitch_degrees: float = _field(
         15.0, "viewpoint prior: pitch uniform in +-this", minimum=0, maximum=89
     )
+    view_prior: str = _field(
+        "uniform",
+        "viewpoint prior's form: uniform; gaussian, whose two standard deviations are the ranges; "
+        "learned, within the ranges, with the generator",
+        choices=("uniform", "gaussian", "learned"),
+    )
+    heads_yaw_factor: float = _field(
+        1.0,
+        "range of yaw of the procedural heads' cameras over yaw_degrees; 1 = the prior is right",
+        minimum=0.01,
+        maximum=100,
+    )
+    heads_view_prior: str = _field(
+        "uniform",
+        "form of the distribution of the procedural heads' cameras",
+        choices=("uniform", "gaussian"),
+    )
     fov_degrees: float = _field(20.0, "vertical field of view", minimum=1, maximum=120)
     margin_pixels: float = _field(
         1.0, "width of the soft object boundary; 0 = crisp renderer", minimum=0, maximum=16
@@ -75,12 +91,31 @@ class Config:
     )
     texture_size: int = _field(32, "texture height and width", minimum=4, maximum=2048)
     background_size: int = _field(16, "background map height and width", minimum=4, maximum=1024)
+    background_scale: float = _field(
+        1.5,
+        "size of the background relative to the view; 1 = it does not pan",
+        minimum=1,
+        maximum=8,
+    )
 
     latent_size: int = _field(64, "size of the object's latent z", minimum=1, maximum=4096)
     background_latent_size: int = _field(
         16, "size of the background's latent", minimum=1, maximum=4096
     )
     mapping_layers: int = _field(2, "layers of the mapping network", minimum=0, maximum=16)
+    style_mixing: float = _field(
+        0.0, "share of the images with the styles of two latents", minimum=0, maximum=1
+    )
+    noise: bool = _field(False, "noise inputs in the generator, as in StyleGAN")
+    pyramid: bool = _field(
+        True, "shape as a sum of displacement maps; off = the finest map alone, at full gain"
+    )
+    displacement_gain: float = _field(
+        0.25, "world units per unit of the coarsest displacement map", minimum=0
+    )
+    pyramid_decay: float = _field(
+        0.5, "gain of each displacement map relative to the next coarser one", minimum=0, maximum=1
+    )
     generator_width: int = _field(64, "base channels of the generator", minimum=4, maximum=4096)
     discriminator_width: int = _field(
         64, "base channels of the discriminator", minimum=4, maximum=4096
@@ -92,6 +127,15 @@ class Config:
     r1_gamma: float = _field(1.0, "weight of the R1 penalty (real images); 0 = off", minimum=0)
     r2_gamma: float = _field(1.0, "weight of the R2 penalty (rendered images); 0 = off", minimum=0)
     penalty_interval: int = _field(4, "steps between gradient penalties; 1 = every step", minimum=1)
+    blur_pixels: float = _field(
+        0.0,
+        "standard deviation of the blur of all images that the discriminator sees at the start",
+        minimum=0,
+        maximum=32,
+    )
+    blur_images: int = _field(
+        16000, "images seen until this blur has faded", minimum=1, maximum=_COUNT
+    )
 
     start_radius: float = _field(
         0.6, "radius of the start shape, a sphere; 1 just fits the picture", minimum=0.05, maximum=2
@@ -134,39 +178,6 @@ class Config:
     )
 
 
-PRESETS: dict[str, Config] = {
-    "demo": Config(),
-    "faces64": Config(
-        preset="faces64",
-        data="folder:",
-        resolution=64,
-        mirror=True,
-        yaw_degrees=45.0,
-        pitch_degrees=15.0,
-        images=1_000_000,
-        surface_size=32,
-        texture_size=64,
-        background_size=32,
-        smoothness_floor=1.0,
-        log_interval_images=640,
-        sheet_interval_images=12_800,
-        checkpoint_interval_images=12_800,
-    ),
-}
-
-
-def preset(name: str, **overrides: Any) -> Config:
-    """The named preset, with some fields replaced.
-
-    Raises:
-      ValueError: there is no such preset, or no such field.
-    """
-    if name not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
-    _reject_unknown(overrides)
-    return dataclasses.replace(PRESETS[name], **overrides)
-
-
 def field_types() -> dict[str, type]:
     """Type of every field, in order."""
     hints = typing.get_type_hints(Config)
@@ -189,45 +200,13 @@ def validate(config: Config, num_devices: int = 1) -> None:
         raise ValueError(
             f"size_min must be at most size_max, got {config.size_min} > {config.size_max}"
         )
+    if config.heads_yaw_factor * config.yaw_degrees > 180:
+        raise ValueError(
+            "heads_yaw_factor * yaw_degrees must be at most 180, "
+            f"got {config.heads_yaw_factor} * {config.yaw_degrees}"
+        )
     if config.data == "folder:":
         raise ValueError("data must name a folder, as in folder:PATH, got 'folder:'")
-
-
-def to_json(config: Config) -> str:
-    """Text for config.json; `from_json` reads it back."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-
-
-def from_json(text: str) -> Config:
-    """Reads what `to_json` wrote; fields it lacks take their default.
-
-    Raises:
-      ValueError: the text is no JSON object of known fields of the right types.
-    """
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the configuration must be JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"the configuration must be a JSON object, got {type(values).__name__}")
-    _reject_unknown(values)
-    types = field_types()
-    for name, value in values.items():
-        if types[name] is float and type(value) is int:
-            values[name] = float(value)
-        elif type(value) is not types[name]:
-            raise ValueError(f"{name} must be of type {types[name].__name__}, got {value!r}")
-    return Config(**values)
-
-
-def differences(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
-    """(field, old value, new value) wherever a change makes it another run.
-
-    The length of the run and the intervals may change when a run is resumed, so they are left out.
-    """
-    names = [f.name for f in dataclasses.fields(Config) if not f.metadata["may_change"]]
-    pairs = [(name, getattr(old, name), getattr(new, name)) for name in names]
-    return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def _validate_field(field: dataclasses.Field, value: Any) -> None:
@@ -245,7 +224,8 @@ def _validate_field(field: dataclasses.Field, value: Any) -> None:
         raise ValueError(f"{field.name} must be at most {maximum}, got {value}")
 
 
-def _reject_unknown(values: dict[str, Any]) -> None:
+def reject_unknown(values: dict[str, Any]) -> None:
+    """Raises ValueError if a name is no field of `Config`."""
     unknown = sorted(set(values) - set(field_types()))
     if unknown:
         raise ValueError(f"unknown configuration fields: {', '.join(unknown)}")

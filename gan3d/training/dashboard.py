@@ -1,0 +1,196 @@
+"""The dashboard of degeneracy in training: the same latents looked at again and again.
+
+Losses do not tell whether the shapes are sound: a hollow face or an object painted on the
+background can fool the discriminator just as well. So at every sheet a fixed set of samples of the
+averaged generator is measured by `evaluation.dashboard`, logged, and put into words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gan3d.evaluation.dashboard import degeneracy
+from gan3d.evaluation.views import scene_views
+from gan3d.scene import scene_vertices
+from gan3d.training.assemble import Parts, sample_scenes
+from gan3d.training.metrics import Distribution, MetricsWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float
+
+PREFIX = "dashboard/"
+NUM_SAMPLES = 32
+MAX_RESOLUTION = 64
+COVERAGE_EDGES = tuple(np.linspace(0, 1, 11).tolist())
+# Folded into the seed's key: another stream than the sheets', the largest, and those of the steps,
+# which fold in images seen and stay below 2**31.
+_STREAM = 2**32 - 2
+
+
+class Threshold(NamedTuple):
+    """From where on a measure is worth a warning.
+
+    Attributes:
+      measure: name in `evaluation.dashboard.degeneracy`.
+      low: warns below, or None.
+      high: warns above, or None.
+      symptom: what the shapes look like then; formatted with the value.
+      advice: what to try.
+    """
+
+    measure: str
+    low: float | None
+    high: float | None
+    symptom: str
+    advice: str
+
+    def crossed(self, value: float) -> bool:
+        """Whether the value lies outside; never if it is nan."""
+        return (self.low is not None and value < self.low) or (
+            self.high is not None and value > self.high
+        )
+
+
+# Chosen between what sound shapes measure and what broken ones do. The start sphere, the procedural
+# heads and the demo after 19,200 images measure: front_depth_to_width 0.42 to 0.64; hollow_share,
+# and flipped_faces up to a reversed rim of the azimuthal chart (0.004), 0; degenerate_faces 0,
+# azimuthal 0.055; edge_ratio 1.2 to 1.7; object_contrast 0.5 to 1.1; size_against_start 1.0 to 1.13.
+THRESHOLDS = (
+    # A ball of a third of the picture's height: less than half the area that the size term permits.
+    Threshold(
+        "coverage_median", 0.1, None, "objects vanish (coverage {:.0%})",
+        "a larger --size_min or --size_weight",
+    ),
+    # A ball that just fits covers 79%; without a silhouette nothing tells shape from texture.
+    Threshold(
+        "coverage_median", None, 0.95, "objects fill the picture (coverage {:.0%})",
+        "a smaller --size_max or a larger --size_weight",
+    ),
+    # A quarter of the depth of the flattest sound shape, and so of a face modelled as a relief.
+    Threshold(
+        "front_depth_to_width", 0.1, None, "fronts are flat (depth {:.2f} of the width)",
+        "a --yaw_degrees as wide as that of the photographs",
+    ),
+    # Single hollow samples come and go; a quarter of them is a mode that the generator has learned.
+    Threshold(
+        "hollow_share", None, 0.25, "fronts look hollow ({:.0%} of them)",
+        "more smoothness (--crease_weight, --laplacian_weight) or --margin_pixels=1",
+    ),
+    # Nostrils and the back of an ear take a few faces; a fold takes a strip of the mesh. The demo
+    # with a crisp renderer, whose shapes fold, ended with 10%.
+    Threshold(
+        "flipped_faces", None, 0.05, "the mesh is folded ({:.1%} of the faces flipped)",
+        "a larger --crease_weight or a longer --smoothness_hold_images",
+    ),
+    # Three times what the pole of the azimuthal chart has by construction.
+    Threshold(
+        "degenerate_faces", None, 0.15, "faces collapse ({:.1%} of them)",
+        "a larger --laplacian_weight",
+    ),
+    # One edge of a hundred is as long as five others: fins and spikes, not features.
+    Threshold(
+        "edge_ratio", None, 5.0, "the mesh has spikes (longest edges {:.1f}x the median)",
+        "a larger --laplacian_weight",
+    ),
+    # One fortieth of the range of colours: the eye hardly tells it from the background.
+    Threshold(
+        "object_contrast", 0.05, None, "objects melt into the background (contrast {:.2f})",
+        "a --yaw_degrees as wide as that of the photographs, or --margin_pixels=1",
+    ),
+    # By default the size term permits 0.92 to 1.42.
+    Threshold(
+        "size_against_start", 0.5, 2.0, "the size drifts ({:.2f}x the start)",
+        "a larger --size_weight",
+    ),
+)  # fmt: skip
+
+
+class Reading(NamedTuple):
+    """What the samples look like.
+
+    Attributes:
+      measures: of `evaluation.dashboard.degeneracy`, by name; nan where undefined.
+      coverage: mean alpha of every sample, in [0, 1].
+    """
+
+    measures: dict[str, float]
+    coverage: Float[np.ndarray, " N"]
+
+
+def dashboard_reader(parts: Parts) -> Callable[[Any], Reading]:
+    """Returns the function from generator parameters, as host arrays, to a `Reading`.
+
+    The latents are functions of the run's seed alone. The samples are seen from the front at the
+    run's resolution, at most 64. Compiled on the first call.
+    """
+    key = jax.random.fold_in(jax.random.key(parts.config.seed), _STREAM)
+    resolution = min(parts.stage.resolution, MAX_RESOLUTION)
+    stage = dataclasses.replace(parts.stage, resolution=resolution)
+
+    @jax.jit
+    def draw(params):
+        scenes = sample_scenes(parts, params, key, NUM_SAMPLES)
+        return scenes, jax.vmap(lambda surface: scene_vertices(surface, stage))(scenes.surface)
+
+    def read(params: Any) -> Reading:
+        scenes, vertices = draw(params)
+        views = scene_views([scenes], stage)
+        measures = degeneracy(views, vertices, stage.topology, parts.config.start_radius)
+        return Reading(measures, views.alpha.mean(axis=(1, 2)))
+
+    return read
+
+
+def log_reading(writer: MetricsWriter, images_seen: int, reading: Reading) -> None:
+    """Writes a row of its own, and prints one line about the shapes and one per warning."""
+    scalars = {PREFIX + name: value for name, value in reading.measures.items()}
+    coverage = Distribution(reading.coverage, COVERAGE_EDGES)
+    writer.write(images_seen, scalars, {PREFIX + "coverage": coverage})
+    print(f"shapes at {images_seen:,} images: {describe(reading.measures)}", flush=True)
+    # Nothing has been learned at the start, so that there is nothing to advise.
+    for line in advise(reading.measures) if images_seen else []:
+        print(f"warning: {line}", flush=True)
+
+
+def describe(measures: Mapping[str, float]) -> str:
+    """The measures in plain words, in one line."""
+    shown = {
+        "coverage_median": "coverage {:.0%}",
+        "coverage_low": "({:.0%}",
+        "coverage_high": "to {:.0%})",
+        "front_depth_to_width": "depth {:.2f} of the width",
+        "convexity": "convexity {:.2f}",
+        "hollow_share": "hollow {:.0%}",
+        "flipped_faces": "flipped faces {:.1%}",
+        "degenerate_faces": "degenerate faces {:.1%}",
+        "edge_ratio": "longest edges {:.1f}x the median",
+        "object_contrast": "contrast {:.2f}",
+        "size_against_start": "size {:.2f}x the start",
+    }
+    words = {name: _in_words(text, measures[name]) for name, text in shown.items()}
+    coverage = " ".join(words.pop(f"coverage_{which}") for which in ("median", "low", "high"))
+    return ", ".join([coverage, *words.values()])
+
+
+def advise(measures: Mapping[str, float]) -> list[str]:
+    """One line for every threshold that is crossed; see `THRESHOLDS` for the reasons."""
+    return [
+        f"{threshold.symptom.format(measures[threshold.measure])}: try {threshold.advice}"
+        for threshold in THRESHOLDS
+        if threshold.crossed(measures[threshold.measure])
+    ]
+
+
+def _in_words(text: str, value: float) -> str:
+    """Of an object that has vanished nobody knows the convexity."""
+    if math.isnan(value):
+        return text[: text.index("{")] + "unknown"
+    return text.format(value)
