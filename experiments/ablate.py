@@ -11,6 +11,7 @@ ablation.png into the folder. All rows see as many images, with schedules in pro
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import sys
@@ -20,10 +21,10 @@ from absl import flags
 
 from experiments import flags as experiment_flags
 from experiments.ablation_rows import MAIN_ROWS, ROWS, row_config, scheduled
+from experiments.evaluate import Effort, define_effort_flags, effort_from_flags, evaluate
 from experiments.flags import UsageError
+from experiments.train import train
 from gan3d.config import Config, field_types, validate
-
-SAMPLES = 256
 
 
 def _define_flags() -> flags.FlagValues:
@@ -32,12 +33,7 @@ def _define_flags() -> flags.FlagValues:
     flags.DEFINE_list("rows", list(MAIN_ROWS), f"rows to run, or all: {rows}", flag_values=values)
     flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of every row", flag_values=values)
     flags.DEFINE_string("out", "runs/ablation", "folder of the runs", flag_values=values)
-    flags.DEFINE_integer(
-        "samples", SAMPLES, "shapes per evaluation", lower_bound=1, flag_values=values
-    )
-    flags.DEFINE_integer(
-        "clouds", 64, "of them as point clouds; 0 = none", lower_bound=0, flag_values=values
-    )
+    define_effort_flags(values)
     experiment_flags.define_config_flags(values)
     values["seed"].help += "; here --seeds decides"
     return values
@@ -48,8 +44,7 @@ def ablate(
     rows: Sequence[str],
     seeds: Sequence[int],
     out: pathlib.Path,
-    samples: int,
-    clouds: int,
+    effort: Effort,
 ) -> int:
     """Runs what is missing, then writes the report; returns the exit code."""
     import jax  # slow imports, after the flags are known to be right
@@ -62,7 +57,7 @@ def ablate(
     for number, (row, seed) in enumerate(plan, start=1):
         run_dir = out / f"{row}_seed{seed}"
         print(f"run {number} of {len(plan)}: {row} ({ROWS[row].about}), seed {seed}", flush=True)
-        code = _run(row_config(base, row, seed), run_dir, samples, clouds)
+        code = _run(row_config(base, row, seed), run_dir, effort)
         if code:
             return code
     for path in ablation_report.write(out):
@@ -70,25 +65,20 @@ def ablate(
     return 0
 
 
-def _run(config: Config, run_dir: pathlib.Path, samples: int, clouds: int) -> int:
-    from experiments.evaluate import evaluate
-    from experiments.train import train
-
+def _run(config: Config, run_dir: pathlib.Path, effort: Effort) -> int:
     code = train(config, str(run_dir))
-    if code or _is_evaluated(run_dir, config.images, samples, clouds):
-        return code
-    evaluate(run_dir, samples, clouds=clouds)
-    return 0
+    if not code and not _is_evaluated(run_dir, config.images, effort):
+        evaluate(run_dir, effort)
+    return code
 
 
-def _is_evaluated(run_dir: pathlib.Path, images: int, samples: int, clouds: int) -> bool:
+def _is_evaluated(run_dir: pathlib.Path, images: int, effort: Effort) -> bool:
+    wanted = {"images_seen": images, **dataclasses.asdict(effort)}
     try:
         result = json.loads((run_dir / "evaluation.json").read_text())
-        return (result["images_seen"], result["samples"], result["clouds"]) == (
-            images, samples, min(clouds, samples),
-        )  # fmt: skip
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+    except (FileNotFoundError, json.JSONDecodeError):
         return False
+    return all(result.get(name) == value for name, value in wanted.items())
 
 
 def main(argv: Sequence[str]) -> int:
@@ -103,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
         _check(base, rows, seeds)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return ablate(base, rows, seeds, pathlib.Path(values.out), values.samples, values.clouds)
+    return ablate(base, rows, seeds, pathlib.Path(values.out), effort_from_flags(values))
 
 
 def _seed(text: str) -> int:

@@ -52,7 +52,7 @@ def write(out: pathlib.Path) -> list[pathlib.Path]:
     table = format_table({row: [run["scores"] for run in of.values()] for row, of in runs.items()})
     table_path.write_text(table + "\n")
     print(table, flush=True)
-    save_png(sheet_path, _sheet(out, {row: min(of) for row, of in runs.items()}))
+    save_png(sheet_path, sheet(out, {row: min(of) for row, of in runs.items()}))
     return [json_path, table_path, sheet_path]
 
 
@@ -93,7 +93,7 @@ def _mean(values: list[float | None], digits: int) -> str:
     return f"{mean} ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else mean
 
 
-def _sheet(out: pathlib.Path, seeds: Mapping[str, int]) -> UInt8[np.ndarray, "H W 3"]:
+def sheet(out: pathlib.Path, seeds: Mapping[str, int]) -> UInt8[np.ndarray, "H W 3"]:
     """Two samples of one seed per row, the same latents everywhere, with Figure 1's columns."""
     cells, titles, size = [], [], 0
     for row, seed in seeds.items():

@@ -1,77 +1,96 @@
-"""Measures the shapes of a trained run against the ground truth of the procedural heads.
+"""Measures a trained run against the truth: shapes, pictures, and the sense of the viewpoint.
 
     python -m experiments.evaluate --run=runs/demo
+    python -m experiments.evaluate --run=runs/demo --clouds=0 --pictures=0 --pose_steps=0   # quick
+    python -m experiments.evaluate --run=runs/demo --features=inception   # FID and KID as well
 
 Prints a table and writes evaluation.json and evaluation.png into the run. The columns: the run's
-samples | what an untrained generator gives, the start shape | the mean of other ground-truth heads,
-as the best that a single shape can do | other heads, as the ceiling that so many samples allow | a
-plane in the truth's outline, for the errors of depth | the truth itself. Comparing point clouds
-takes most of the time: --clouds=0 leaves it out.
+samples | what an untrained generator gives | the mean of other ground-truth heads, as the best that
+a single shape can do | other heads, as the ceiling that so many samples allow | a plane in the
+truth's outline, for the errors of depth | the truth itself. Shapes are compared as mean pictures
+and, --clouds of them, as point clouds; --images pictures by sliced Wasserstein distance, and FID
+and KID if asked for; and a network that learned the viewpoint from generated pictures alone is
+asked for that of true ones. Of a run on photographs, which have no known shape, only the pictures
+are compared, with photographs of the training set.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
-import math
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from absl import flags
 
 from experiments import flags as experiment_flags
 from experiments.flags import UsageError
-from gan3d.data.heads import MAP_SIZE, head_scenes
-from gan3d.evaluation import (
-    CloudSampling,
-    format_table,
-    geometry_report,
-    measure,
-    report_picture,
-)
-from gan3d.evaluation.alignment import PLANE_POINTS
-from gan3d.evaluation.geometry import EVALUATION_RESOLUTION
-from gan3d.scene import Scene, make_stage
-from gan3d.training.assemble import Parts, sample_scenes
-from gan3d.training.run import RunError, load_run
-from gan3d.visualize import save_png
 
 SEED_OFFSET = 1_000_003  # keeps the evaluation's heads and latents apart from those of training
-BATCH = 32
-CLOUDS = 128
-POINTS = 1024
+MIN_POINTS = 24  # neighbours that give a point of a cloud its tangent plane, in the alignment
+FEATURES = ("none", "inception")
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How much is compared; 0 leaves a part out.
+
+    Attributes:
+      samples: generated and ground-truth shapes, at least 1.
+      clouds: of these, shapes that are compared as point clouds too.
+      points: per cloud, at least `MIN_POINTS`.
+      pictures: generated and true pictures.
+      features: "none", or "inception" for FID and KID.
+      pose_steps: training steps of the network that estimates the viewpoint.
+    """
+
+    samples: int = 256
+    clouds: int = 128
+    points: int = 1024
+    pictures: int = 1024
+    features: str = "none"
+    pose_steps: int = 1500
+
+
+def define_effort_flags(values: flags.FlagValues) -> None:
+    """Defines one flag per field of `Effort`."""
+    effort = Effort()
+    for name, least, text in (
+        ("samples", 1, "number of generated and of ground-truth shapes"),
+        ("clouds", 0, "number of these that are compared as point clouds too; 0 = none"),
+        ("points", MIN_POINTS, "points per cloud"),
+        ("pictures", 0, "number of generated and of true pictures that are compared; 0 = none"),
+        ("pose_steps", 0, "training steps of the network that estimates viewpoints; 0 = none"),
+    ):
+        flags.DEFINE_integer(
+            name, getattr(effort, name), text, lower_bound=least, flag_values=values
+        )
+    flags.DEFINE_enum(
+        "features",
+        effort.features,
+        list(FEATURES),
+        "what FID and KID are measured on; inception needs pip install 'gan3d[fid]' and downloads "
+        "its weights on first use",
+        flag_values=values,
+    )
+
+
+def effort_from_flags(values: flags.FlagValues) -> Effort:
+    """What the flags ask for."""
+    return Effort(**{field.name: values[field.name].value for field in dataclasses.fields(Effort)})
 
 
 def _define_flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("run", "runs/demo", "directory of the training run", flag_values=values)
-    flags.DEFINE_integer(
-        "samples",
-        256,
-        "number of generated and of ground-truth shapes",
-        lower_bound=1,
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "clouds",
-        CLOUDS,
-        "number of these shapes that are compared as point clouds too; 0 = none",
-        lower_bound=0,
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "points", POINTS, "points per cloud", lower_bound=PLANE_POINTS, flag_values=values
-    )
+    define_effort_flags(values)
     flags.DEFINE_integer(
         "seed",
         None,
-        f"seed of both; default the run's seed + {SEED_OFFSET}, so that no training head recurs",
+        f"seed of everything; default the run's seed + {SEED_OFFSET}, so that no training head "
+        "recurs",
         lower_bound=0,
         upper_bound=2**31 - 1,
         flag_values=values,
@@ -81,106 +100,59 @@ def _define_flags() -> flags.FlagValues:
 
 def evaluate(
     run_dir: str | pathlib.Path,
-    samples: int,
+    effort: Effort,
     seed: int | None = None,
     report: Callable[[str], None] = print,
-    clouds: int = CLOUDS,
-    points: int = POINTS,
 ) -> dict[str, Any]:
     """Evaluates the newest checkpoint of a run; writes evaluation.json and evaluation.png into it.
 
     Args:
       run_dir: directory of the run.
-      samples: number of generated and of ground-truth shapes.
-      seed: of both. None: the run's seed + `SEED_OFFSET`.
+      effort: how much is compared.
+      seed: of everything random. None: the run's seed + `SEED_OFFSET`.
       report: called with one line of progress at a time.
-      clouds: number of shapes that are compared as point clouds, at most `samples`; 0 = none.
-      points: per cloud, at least `PLANE_POINTS`.
 
     Returns:
       The content of evaluation.json.
 
     Raises:
-      RunError: the run cannot be used, or its data has no ground truth.
+      RunError: the run cannot be used.
+      MissingFeaturesError: the network that FID and KID need is not at hand.
     """
+    from experiments import evaluation_parts  # slow imports, after the flags are known to be right
+    from gan3d.evaluation import format_table
+    from gan3d.training.run import load_run
+    from gan3d.visualize import save_png
+
     run_dir = pathlib.Path(run_dir)
     run = load_run(run_dir)
     config = run.parts.config
-    if config.data != "heads":
-        raise RunError(
-            f"run {run_dir} was trained on {config.data!r}, which has no ground truth: "
-            "only runs on 'heads' can be evaluated"
-        )
     seed = (config.seed + SEED_OFFSET) % 2**31 if seed is None else seed
-    report(f"{run_dir}: {run.images_seen:,} images seen; {samples} samples, seed {seed}")
-    head_stage = make_stage(MAP_SIZE, EVALUATION_RESOLUTION, run.parts.stage.fov)
-    sampling = CloudSampling(clouds, points, np.random.default_rng(seed)) if clouds else None
-    measured = functools.partial(measure, start_radius=config.start_radius, sampling=sampling)
-    generated = _generated(run.parts, run.ema_params, samples, seed)
-    other_heads = _heads(samples, seed, first=samples)
-    start, mean_head = run.parts.start_surface, _mean_surface(other_heads)
-    single = sampling and sampling._replace(shapes=1)
-    families = {
-        "run": measured(generated, run.parts.stage),
-        "untrained": measured([_plain(start, generated[0])], run.parts.stage, sampling=single),
-        "mean head": measured([_plain(mean_head, other_heads[0])], head_stage, sampling=single),
-        "other heads": measured(other_heads, head_stage),
-    }
-    truth = measured(_heads(samples, seed, first=0), head_stage)
-
-    scores = geometry_report(families, truth, report)
+    report(f"{run_dir}: {run.images_seen:,} images seen; seed {seed}")
+    scores, picture = evaluation_parts.measure_run(run, effort, seed, report)
     report(format_table(scores))
-    result = {"images_seen": run.images_seen, "samples": samples, "seed": seed, "scores": scores}
-    result |= {"clouds": min(clouds, samples), "points": points}
-    result["config"] = dataclasses.asdict(config)
-    json_path, png_path = run_dir / "evaluation.json", run_dir / "evaluation.png"
-    json_path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
-    save_png(png_path, report_picture(families, truth))
-    report(f"{json_path}\n{png_path}")
+    result = {"images_seen": run.images_seen, "seed": seed, **dataclasses.asdict(effort)}
+    result |= {"scores": scores, "config": dataclasses.asdict(config)}
+    paths = [run_dir / "evaluation.json"]
+    paths[0].write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
+    if picture is not None:
+        paths.append(run_dir / "evaluation.png")
+        save_png(paths[1], picture)
+    report("\n".join(map(str, paths)))
     return result
-
-
-def _generated(parts: Parts, params: Any, num: int, seed: int) -> list[Scene]:
-    draw = jax.jit(lambda params, key: sample_scenes(parts, params, key, BATCH))
-    keys = jax.random.split(jax.random.key(seed), math.ceil(num / BATCH))
-    return _trim([draw(params, key) for key in keys], num)
-
-
-def _heads(num: int, seed: int, first: int) -> list[Scene]:
-    indices = np.arange(first, first + num)
-    return [head_scenes(seed, indices[i : i + BATCH]) for i in range(0, num, BATCH)]
-
-
-def _mean_surface(batches: list[Scene]) -> np.ndarray:
-    """Heads share a chart: equal pixels of their surface maps are equal places of the face."""
-    return np.concatenate([np.asarray(batch.surface) for batch in batches]).mean(axis=0)
-
-
-def _plain(surface: np.ndarray, like: Scene) -> Scene:
-    """Copies of one shape without colours, as a batch for which no program has to be compiled."""
-    blank = jax.tree.map(jnp.zeros_like, like)
-    return blank._replace(surface=jnp.broadcast_to(surface, like.surface.shape))
-
-
-def _trim(batches: list[Scene], num: int) -> list[Scene]:
-    """Shortens the last batch, so that the batches hold `num` scenes in all."""
-    last = num - BATCH * (len(batches) - 1)
-    return [*batches[:-1], jax.tree.map(lambda leaf: leaf[:last], batches[-1])]
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
-    flag_values = _define_flags()
-    experiment_flags.parse(flag_values, argv, __doc__)
+    values = _define_flags()
+    experiment_flags.parse(values, argv, __doc__)
+
+    from gan3d.evaluation import MissingFeaturesError
+    from gan3d.training.run import RunError
+
     try:
-        evaluate(
-            flag_values.run,
-            flag_values.samples,
-            flag_values.seed,
-            clouds=flag_values.clouds,
-            points=flag_values.points,
-        )
-    except RunError as error:
+        evaluate(values.run, effort_from_flags(values), values.seed)
+    except (RunError, MissingFeaturesError) as error:
         raise UsageError(str(error)) from error
     return 0
 

@@ -56,6 +56,9 @@ def test_json_whole_numbers_may_stand_for_floats():
         ({"batch": 3}, "batch must be divisible by the number of devices, 2, got 3"),
         ({"size_min": 0.9, "size_max": 0.5}, "size_min must be at most size_max"),
         ({"data": "folder:"}, "data must name a folder"),
+        ({"view_prior": "normal"}, "view_prior must be one of uniform, gaussian, learned"),
+        ({"heads_yaw_factor": 2.5}, "heads_yaw_factor * yaw_degrees must be at most 180, got 2.5 "),
+        ({"background_scale": 0.5}, "background_scale must be at least 1, got 0.5"),
     ],
 )
 def test_validate_names_field_rule_and_value(overrides, message):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from gan3d.models.layers import pad
 from gan3d.render import octahedral_direction
@@ -202,6 +203,14 @@ def test_viewpoints_are_uniform_within_the_ranges_and_independent():
     for a, b in ((view.yaw, view.pitch), (abs(view.yaw), abs(view.pitch))):
         assert abs(np.corrcoef(a, b)[0, 1]) < 4 / num**0.5
     assert prior.sample(jax.random.key(3)).yaw.shape == ()
+
+
+def test_gaussian_viewpoints_end_at_two_standard_deviations():
+    quantiles = np.tile(np.linspace(-1, 1, 2001, dtype=np.float32), (2, 1))
+    view = ViewPrior(1.5, 0.25, "gaussian").place(jnp.asarray(quantiles))
+    expected = scipy.stats.truncnorm.ppf((quantiles[0] + 1) / 2, -2, 2) / 2
+    for angle, extent in ((view.yaw, 1.5), (view.pitch, 0.25)):
+        np.testing.assert_allclose(angle, extent * expected, atol=1e-4)
 
 
 class TestSilhouetteGradient:

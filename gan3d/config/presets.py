@@ -1,4 +1,19 @@
-"""Named presets. What each has reached, with command and hardware, stands in BUILD_NOTES.md."""
+"""Named presets.
+
+| preset   | data                     | size | device | state                                      |
+|----------|--------------------------|------|--------|--------------------------------------------|
+| demo     | procedural heads         | 32   | CPU    | trained; scores in BUILD_NOTES.md          |
+| heads64  | procedural heads         | 64   | GPU    | not yet trained: no GPU was at hand        |
+| heads128 | procedural heads         | 128  | GPU    | not yet trained: no GPU was at hand        |
+| faces64  | photographs, --data      | 64   | GPU    | tried for ten minutes; see BUILD_NOTES.md  |
+| ffhq128  | FFHQ thumbnails, --data  | 128  | GPU    | not yet trained: no GPU was at hand        |
+| paper128 | the same                 | 128  | GPU    | not yet trained: no GPU was at hand        |
+
+All but paper128 have the relativistic loss with R1 and R2 (R3GAN: Huang et al. 2024), with penalty
+weights that grow with the number of pixels as theirs do. paper128 is nearer to the paper, whose
+generator and loss are StyleGAN's: eight mapping layers, noise, style mixing, non-saturating loss,
+R1 every sixteenth step (Karras et al. 2020). Widths, mesh sizes and schedules are our choice.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +22,88 @@ from typing import Any
 
 from gan3d.config.fields import Config, reject_unknown
 
+_DEMO = Config()
+
+_HEADS64 = dataclasses.replace(
+    _DEMO,
+    preset="heads64",
+    resolution=64,
+    images=2_000_000,
+    batch=32,
+    surface_size=64,
+    texture_size=64,
+    background_size=32,
+    latent_size=128,
+    generator_width=128,
+    discriminator_width=128,
+    num_heads=65_536,
+    r1_gamma=2.0,
+    r2_gamma=2.0,
+    smoothness_hold_images=200_000,
+    smoothness_halflife_images=50_000,
+    ema_halflife_images=10_000,
+    log_interval_images=6_400,
+    sheet_interval_images=64_000,
+    checkpoint_interval_images=64_000,
+)
+
+_HEADS128 = dataclasses.replace(
+    _HEADS64,
+    preset="heads128",
+    resolution=128,
+    images=5_000_000,
+    texture_size=128,
+    background_size=64,
+    latent_size=256,
+    generator_width=256,
+    discriminator_width=256,
+    r1_gamma=10.0,
+    r2_gamma=10.0,
+)
+
+_FACES64 = dataclasses.replace(
+    _DEMO,
+    preset="faces64",
+    data="folder:",
+    resolution=64,
+    mirror=True,
+    yaw_degrees=45.0,
+    pitch_degrees=15.0,
+    images=1_000_000,
+    surface_size=32,
+    texture_size=64,
+    background_size=32,
+    smoothness_floor=1.0,
+    log_interval_images=640,
+    sheet_interval_images=12_800,
+    checkpoint_interval_images=12_800,
+)
+
+_FFHQ128 = dataclasses.replace(
+    _HEADS128,
+    preset="ffhq128",
+    data="folder:",
+    mirror=True,
+    yaw_degrees=45.0,
+    pitch_degrees=15.0,
+    images=25_000_000,
+    smoothness_floor=0.2,
+)
+
+_PAPER128 = dataclasses.replace(
+    _FFHQ128,
+    preset="paper128",
+    mapping_layers=8,
+    noise=True,
+    style_mixing=0.9,
+    loss="nonsaturating",
+    r1_gamma=10.0,
+    r2_gamma=0.0,
+    penalty_interval=16,
+)
+
 PRESETS: dict[str, Config] = {
-    "demo": Config(),
-    "faces64": Config(
-        preset="faces64",
-        data="folder:",
-        resolution=64,
-        mirror=True,
-        yaw_degrees=45.0,
-        pitch_degrees=15.0,
-        images=1_000_000,
-        surface_size=32,
-        texture_size=64,
-        background_size=32,
-        smoothness_floor=1.0,
-        log_interval_images=640,
-        sheet_interval_images=12_800,
-        checkpoint_interval_images=12_800,
-    ),
+    config.preset: config for config in (_DEMO, _HEADS64, _HEADS128, _FACES64, _FFHQ128, _PAPER128)
 }
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from gan3d.evaluation.alignment import align_by_icp
 from gan3d.evaluation.points import (
-    Progress,
     coverage,
     f_score,
     minimum_matching_distance,
@@ -19,6 +17,7 @@ from gan3d.evaluation.points import (
     pairwise_chamfer,
     sample_surface,
 )
+from gan3d.evaluation.progress import Report, paced
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
 F_SCORE_THRESHOLD = 0.05  # world units, 2.5% of the picture's width
 ALIGNMENT_POINTS = 8192  # of all shapes together
-SECONDS_BETWEEN_LINES = 5.0
-
-Report = Callable[[str], None]
 
 
 class CloudSampling(NamedTuple):
@@ -79,7 +75,7 @@ def compare_clouds(
       alignment_scale, alignment_degrees, alignment_shift: of that similarity; how far it moves the
         family's centre, world units.
     """
-    part = _paced(report)
+    part = paced(report, "point clouds")
     within_truth = pairwise_chamfer(truth, progress=part("truth"))
     return {
         name: _family_scores(clouds, truth, within_truth, name, part)
@@ -127,19 +123,3 @@ def _pooled(clouds: Float[np.ndarray, "A P 3"]) -> Float[np.ndarray, "M 3"]:
     """At most `ALIGNMENT_POINTS` of all clouds' points; those of a cloud have no order."""
     points = clouds.reshape(-1, 3)
     return points[:: max(1, math.ceil(len(points) / ALIGNMENT_POINTS))]
-
-
-def _paced(report: Report | None) -> Callable[[str], Progress | None]:
-    """Makes progress callbacks for parts of the work, which together report every few seconds."""
-    last = time.perf_counter()
-
-    def part(name: str) -> Progress | None:
-        def progress(done: int, total: int) -> None:
-            nonlocal last
-            if time.perf_counter() - last >= SECONDS_BETWEEN_LINES:
-                last = time.perf_counter()
-                report(f"point clouds, {name}: {100 * done // total}%")
-
-        return None if report is None else progress
-
-    return part

@@ -14,16 +14,15 @@ Letters: N, M points; A, B clouds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from gan3d.evaluation.progress import Progress
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
-
-Progress = Callable[[int, int], None]
 
 
 def sample_surface(

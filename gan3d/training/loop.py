@@ -47,8 +47,8 @@ def train(
 ) -> TrainState:
     """Trains to `config.images`, or continues a run that was stopped.
 
-    The run directory gets config.json, metrics.jsonl, tensorboard/, sheets/ and checkpoints/. Uses
-    all local devices.
+    The run directory gets config.json, metrics.jsonl, tensorboard/, sheets/ and checkpoints/. With
+    every sheet the dashboard of `training.dashboard` is logged. Uses all local devices.
 
     Args:
       config: what to train.
@@ -82,15 +82,18 @@ def train(
         writer = stack.enter_context(MetricsWriter(run_dir, images_seen))
         observe = _observer(parts, run_dir / SHEETS_NAME, writer)
         if images_seen == 0:
+            print("compiling the dashboard and the sheet", flush=True)
             observe(images_seen, state.ema_params)
         progress = _progress(config, writer, images_seen)
         steps = _steps(parts, state, images_seen, stream)
         for state, images_seen, metrics in steps:
             progress.add(images_seen, metrics)
-            if stop.received is not None or images_seen >= config.images:
-                break
             before = images_seen - config.batch
-            if crosses(config.sheet_interval_images, before, images_seen):
+            finished = images_seen >= config.images
+            observing = finished or crosses(config.sheet_interval_images, before, images_seen)
+            if finished or stop.received is not None:
+                break
+            if observing:
                 observe(images_seen, state.ema_params)
             if crosses(config.checkpoint_interval_images, before, images_seen):
                 progress.drain()
@@ -99,10 +102,9 @@ def train(
         progress.finish()
         checkpoints.save(images_seen, state)
         checkpoints.wait()
-        finished = images_seen >= config.images
-        before = images_seen - config.batch
-        # The loop has left before this, and the run that continues starts after it.
-        if finished or crosses(config.sheet_interval_images, before, images_seen):
+        # Also when interrupted, since the run that continues starts behind this point; but only now
+        # that the state is safe.
+        if observing:
             observe(images_seen, state.ema_params)
         if not finished:
             raise _interrupted(stop.received, images_seen, config, run_dir)
@@ -164,7 +166,7 @@ def _progress(config: Config, writer: MetricsWriter, images_seen: int) -> Progre
 
 
 def _observer(parts: Parts, sheets: Path, writer: MetricsWriter) -> Callable[[int, Any], None]:
-    """What looks at the samples now and then: a line of the dashboard and a sheet of pictures."""
+    """Looks at the samples now and then: logs the dashboard and writes a sheet of pictures."""
     write_sheet = _sheet_writer(parts, sheets)
     read_dashboard = dashboard_reader(parts)
 

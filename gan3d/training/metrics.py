@@ -15,6 +15,8 @@ from absl import logging
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+METRICS_NAME = "metrics.jsonl"
+
 
 class Distribution(NamedTuple):
     """Values of many samples, to be logged as a histogram.
@@ -43,7 +45,7 @@ class MetricsWriter:
     """
 
     def __init__(self, run_dir: str | os.PathLike, images_seen: int = 0):
-        self.path = Path(run_dir) / "metrics.jsonl"
+        self.path = Path(run_dir) / METRICS_NAME
         _drop_after(self.path, images_seen)
         self._file = self.path.open("a", encoding="utf-8")
         self._board = _open_tensorboard(Path(run_dir) / "tensorboard", images_seen)
@@ -78,8 +80,10 @@ class MetricsWriter:
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, images_seen)
-            for name, (samples, edges) in distributions.items():
-                self._board.add_histogram(name, _binned(samples, edges), images_seen, bins=edges)
+            for name, distribution in distributions.items():
+                binned = _binned(distribution)
+                if len(binned):
+                    self._board.add_histogram(name, binned, images_seen, bins=distribution.edges)
 
     def close(self) -> None:
         """Flushes and closes the files."""
@@ -128,13 +132,12 @@ def _open_tensorboard(directory: Path, images_seen: int):
 
 
 def _histogram(distribution: Distribution) -> dict[str, list[float]]:
-    values, edges = distribution
-    counts, _ = np.histogram(_binned(values, edges), edges)
-    shares = counts / max(len(values), 1)
-    return {"edges": [float(edge) for edge in edges], "shares": shares.tolist()}
+    counts, edges = np.histogram(_binned(distribution), distribution.edges)
+    shares = counts / max(len(distribution.values), 1)
+    return {"edges": edges.tolist(), "shares": shares.tolist()}
 
 
-def _binned(values: Float[np.ndarray, " N"], edges: Sequence[float]) -> Float[np.ndarray, " M"]:
-    """The values that have a bin."""
-    values = np.asarray(values, np.float64)
-    return values[(values >= edges[0]) & (values <= edges[-1])]
+def _binned(distribution: Distribution) -> Float[np.ndarray, " M"]:
+    """The values that have a bin; nan has none."""
+    values = np.asarray(distribution.values, np.float64)
+    return values[(values >= distribution.edges[0]) & (values <= distribution.edges[-1])]

@@ -10,6 +10,10 @@ from saved_run import TINY, save_run
 
 from experiments import evaluate
 from experiments import flags as experiment_flags
+from gan3d.evaluation.alignment import PLANE_POINTS
+from gan3d.training.run import RunError
+
+EFFORT = evaluate.Effort(samples=4, clouds=3, points=64, pictures=4, pose_steps=1)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +26,7 @@ def run_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def evaluated(run_dir):
     lines = []
-    result = evaluate.evaluate(run_dir, samples=4, report=lines.append, clouds=3, points=64)
+    result = evaluate.evaluate(run_dir, EFFORT, report=lines.append)
     return result, "\n".join(lines)
 
 
@@ -47,7 +51,7 @@ def test_seed_is_apart_from_training(evaluated):
 def test_other_heads_score_high_and_the_start_shape_does_not(evaluated):
     scores = evaluated[0]["scores"]
     assert list(scores) == [
-        "run", "untrained", "mean head", "other heads", "constant depth", "truth",
+        "run", "untrained", "mean head", "other heads", "constant depth", "truth", "constant pose",
     ]  # fmt: skip
     assert scores["other heads"]["frontal_iou"] > 0.9
     assert scores["other heads"]["profile_depth_correlation"] > 0.97
@@ -78,6 +82,38 @@ def test_baselines_are_ordered_and_point_clouds_are_compared(evaluated):
     assert scores["other heads"]["background_distance"] > 0.1
 
 
+def test_pictures_and_viewpoints_are_compared(evaluated):
+    scores = evaluated[0]["scores"]
+    for name in ("run", "untrained", "other heads"):
+        assert scores[name]["swd"] == pytest.approx(
+            (scores[name]["swd_32"] + scores[name]["swd_16"]) / 2
+        )
+    assert scores["other heads"]["swd"] < min(scores[name]["swd"] for name in ("run", "untrained"))
+    for name in ("run", "other heads"):
+        assert 0 < scores[name]["pose_mae_degrees"] < 180
+    # Of yaw within 90 and pitch within 15 degrees; four views are few.
+    assert 5 < scores["constant pose"]["pose_mae_degrees"] < 100
+    assert "fid" not in scores["run"]
+
+
+def test_runs_on_photographs_have_scores_of_pictures(tmp_path):
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for i, colors in enumerate(np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)):
+        Image.fromarray(colors).save(folder / f"{i}.png")
+    save_run(tmp_path / "run", dataclasses.replace(TINY, data=f"folder:{folder}"))
+    result = evaluate.evaluate(tmp_path / "run", EFFORT, report=lambda line: None)
+    assert list(result["scores"]) == ["run", "untrained", "other photographs"]
+    assert set(result["scores"]["run"]) == {"swd", "swd_32", "swd_16"}
+    assert not (tmp_path / "run" / "evaluation.png").exists()
+    with pytest.raises(RunError, match=r"pictures must be at most 4, half .* got 5"):
+        evaluate.evaluate(tmp_path / "run", dataclasses.replace(EFFORT, pictures=5), report=str)
+
+
+def test_points_suffice_for_the_alignment():
+    assert evaluate.MIN_POINTS == PLANE_POINTS
+
+
 def test_table_has_a_column_per_family(evaluated):
     _, output = evaluated
     assert all(name in output for name in ("run", "untrained", "other heads", "truth"))
@@ -89,7 +125,8 @@ def test_unusable_runs_give_one_line_and_exit_code_2(tmp_path, capsys):
     cases = {
         f"--run={tmp_path}/none": "there is no run",
         f"--run={tmp_path}": "no config.json",
-        f"--run={tmp_path}/faces": "no ground truth",
+        f"--run={tmp_path}/faces": "folder:faces, cannot be opened",
+        "--features=vgg": "--features",
         "--samples=0": "--samples",
         "--clouds=-1": "--clouds",
         "--points=23": "--points",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan3d.config import Config
-from gan3d.models import Generator
+from gan3d.models import Generator, Maps, Randomness
 from gan3d.models.layers import upsample
 from gan3d.scene import View, render_scene, scene_vertices
 from gan3d.training.assemble import assemble, generate, latent_size
@@ -138,6 +138,55 @@ def test_vmap_equals_a_loop(generator, paint, trained, z):
         alone = paint(trained, one)
         for a, b in zip(batched, alone, strict=True):
             np.testing.assert_allclose(a[i], b, atol=1e-4)
+
+
+def test_mixing_takes_the_second_style_from_the_crossover_on(generator, trained, z):
+    """Below it everything is the first latent's, from it on what the second would paint there."""
+    mix = jax.jit(
+        lambda crossover: generator.apply(
+            {"params": trained}, z, Randomness(-z[::-1], crossover, jax.random.key(0))
+        )
+    )
+    none, half, all_ = (mix(level) for level in (generator.num_levels, 2, 0))
+    plain = jax.jit(lambda z: generator.apply({"params": trained}, z))
+    np.testing.assert_allclose(none.texture, plain(z).texture, atol=1e-6)
+    other = plain(jnp.concatenate([-z[::-1][:LATENT], z[LATENT:]]))
+    for name in Maps._fields:
+        np.testing.assert_allclose(getattr(all_, name), getattr(other, name), atol=1e-5)
+    assert np.abs(half.texture - none.texture).max() > 0.05
+    assert np.abs(half.texture - all_.texture).max() > 0.05
+    np.testing.assert_array_equal(half.background, none.background)
+
+
+def test_noise_starts_silent_and_is_heard_in_training_only(generator, z):
+    noisy = generator.clone(noise=True)
+    params = jax.jit(noisy.init)(jax.random.key(1), z)["params"]
+    noises = [name for name in params if name.startswith("Noise")]
+    assert len(noises) == 2 * noisy.num_levels - 1
+    draw = jax.jit(
+        lambda params, key: (
+            noisy.apply(
+                {"params": params}, z, Randomness(z, jnp.int32(noisy.num_levels), key)
+            ).texture
+        )
+    )
+    first, second = jax.random.split(jax.random.key(2))
+    np.testing.assert_array_equal(draw(params, first), draw(params, second))
+    loud = {**params, **{name: {"strength": jnp.float32(0.5)} for name in noises}}
+    assert np.abs(draw(loud, first) - draw(loud, second)).max() > 0.05
+    silent = jax.jit(lambda params: noisy.apply({"params": params}, z).texture)
+    np.testing.assert_array_equal(silent(loud), silent(params))
+
+
+def test_without_a_pyramid_the_finest_map_moves_at_full_gain(generator, z):
+    flat = generator.clone(pyramid=False)
+    params = jax.eval_shape(flat.init, jax.random.key(1), z)["params"]
+    assert [name for name in params if name.startswith("shape")] == [f"shape_{SURFACE}"]
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), params)
+    params = with_head(params, SURFACE, bias=jnp.array([1.0, -2.0, 0.0]))
+    moved = jax.jit(lambda p: flat.apply({"params": p}, z).displacement)(params)
+    expected = flat.displacement_gain * np.array([1.0, -2.0, 0.0])
+    np.testing.assert_allclose(moved, np.broadcast_to(expected, moved.shape), atol=1e-6)
 
 
 @pytest.mark.parametrize("chart", ["octahedral", "azimuthal"])

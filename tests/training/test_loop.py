@@ -78,9 +78,8 @@ def make_step(parts, axis_name, penalise):
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    """Replaces networks, step and sheets; returns the parts, to poison them."""
-    prior = types.SimpleNamespace(sample=lambda key, shape: None)
-    parts = types.SimpleNamespace(prior=prior, stage=None, poison=-1)
+    """Replaces networks, step, dashboard and sheets; returns the parts, to poison them."""
+    parts = types.SimpleNamespace(stage=None, poison=-1)
 
     def assemble(config):
         parts.config = config
@@ -90,6 +89,10 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(loop, "init_state", init_state)
     monkeypatch.setattr(loop, "make_step", make_step)
     monkeypatch.setattr(loop, "sample_scenes", lambda parts, params, key, num: params["w"])
+    monkeypatch.setattr(loop, "draw_views", lambda parts, params, key, num: None)
+    monkeypatch.setattr(loop, "dashboard_reader", lambda parts: lambda params: params["w"])
+    log = lambda writer, images, w: writer.write(images, {"dashboard/w": w.sum()})  # noqa: E731
+    monkeypatch.setattr(loop, "log_reading", log)
     sheet = lambda scenes, views, stage: np.zeros((8, 8, 3), np.uint8)  # noqa: E731
     monkeypatch.setattr(loop, "sample_sheet", sheet)
     logging.set_verbosity(logging.WARNING)
@@ -105,9 +108,13 @@ def checkpoints(run_dir):
         return checkpoints.all_images()
 
 
-def logged(run_dir):
+def logged(run_dir, name="loss_g"):
     rows = read_metrics(run_dir / "metrics.jsonl")
-    return [(row["images"], row["loss_g"]) for row in rows]
+    return [(row["images"], row[name]) for row in rows if name in row]
+
+
+def dashboards(run_dir):
+    return logged(run_dir, "dashboard/w")
 
 
 def test_a_whole_run(tmp_path, capsys):
@@ -116,6 +123,7 @@ def test_a_whole_run(tmp_path, capsys):
     assert sheets(tmp_path) == [0, 24, 48, 64]
     assert checkpoints(tmp_path) == [32, 48, 64]
     assert [images for images, _ in logged(tmp_path)] == list(range(8, 65, 8))
+    assert [images for images, _ in dashboards(tmp_path)] == [0, 24, 48, 64]
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("8/64 images | ") for line in lines)
     assert lines[-1].startswith("finished: 64 images")
@@ -128,7 +136,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(tmp_path, capsys):
     assert source.num_fetched == 0
     np.testing.assert_array_equal(first.generator_params["w"], second.generator_params["w"])
     assert "nothing left to do" in capsys.readouterr().out.splitlines()[-1]
-    assert len(logged(tmp_path)) == 8
+    assert len(logged(tmp_path)) == 8 and len(dashboards(tmp_path)) == 4
 
 
 def test_a_longer_run_equals_one_go(tmp_path):
@@ -137,6 +145,10 @@ def test_a_longer_run_equals_one_go(tmp_path):
     parts = loop.train(make_config(images=96), tmp_path / "parts", CountingSource())
     np.testing.assert_array_equal(whole.generator_params["w"], parts.generator_params["w"])
     assert logged(tmp_path / "whole") == logged(tmp_path / "parts")
+    *_, (images, _), _, _ = dashboards(tmp_path / "parts")
+    assert images == 64  # the end of the first part was looked at too
+    others = [row for row in dashboards(tmp_path / "parts") if row[0] != 64]
+    assert others == dashboards(tmp_path / "whole")
 
 
 def test_another_seed_is_another_run(tmp_path):
@@ -162,6 +174,45 @@ def test_sigterm_saves_and_the_same_call_continues_exactly(tmp_path):
     assert 0 < stopped_at < 64
     parts = loop.train(make_config(), tmp_path / "parts", CountingSource())
     np.testing.assert_array_equal(whole.generator_params["w"], parts.generator_params["w"])
+    assert dashboards(tmp_path / "parts") == dashboards(tmp_path / "whole")
+
+
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
+)
+def test_stopped_where_a_sheet_is_due_it_is_written_before_leaving(tmp_path, monkeypatch):
+    loop.train(make_config(), tmp_path / "whole", CountingSource())
+    add = loop.Progress.add
+
+    def interrupt(progress, images_seen, metrics):
+        add(progress, images_seen, metrics)
+        if images_seen == 24:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Progress, "add", interrupt)
+        with pytest.raises(Interrupted, match="at 24 of 64 images"):
+            loop.train(make_config(), tmp_path / "parts", CountingSource())
+    assert sheets(tmp_path / "parts") == [0, 24]
+    loop.train(make_config(), tmp_path / "parts", CountingSource())
+    assert sheets(tmp_path / "parts") == sheets(tmp_path / "whole")
+    assert dashboards(tmp_path / "parts") == dashboards(tmp_path / "whole")
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path):
+    whole = loop.train(make_config(), tmp_path / "whole", CountingSource())
+
+    def die(num_fetched):
+        if num_fetched == 16:
+            raise OSError("disk gone")
+
+    with pytest.raises(OSError, match="disk gone"):
+        loop.train(make_config(), tmp_path / "parts", CountingSource(die))
+    assert checkpoints(tmp_path / "parts") == [] and len(dashboards(tmp_path / "parts")) == 1
+    parts = loop.train(make_config(), tmp_path / "parts", CountingSource())
+    np.testing.assert_array_equal(whole.generator_params["w"], parts.generator_params["w"])
+    assert dashboards(tmp_path / "parts") == dashboards(tmp_path / "whole")
+    assert logged(tmp_path / "parts") == logged(tmp_path / "whole")
 
 
 def test_continues_from_the_checkpoint_before_a_damaged_one(tmp_path, capsys):
@@ -173,6 +224,7 @@ def test_continues_from_the_checkpoint_before_a_damaged_one(tmp_path, capsys):
     assert "resuming at 48 images" in capsys.readouterr().out
     np.testing.assert_array_equal(whole.generator_params["w"], again.generator_params["w"])
     assert [images for images, _ in logged(tmp_path)] == list(range(8, 65, 8))
+    assert [images for images, _ in dashboards(tmp_path)] == [0, 24, 48, 64]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(tmp_path, small_parts):

@@ -71,9 +71,14 @@ def backward_passes(monkeypatch):
     return passes
 
 
-@pytest.mark.parametrize("loss", ["relativistic", "nonsaturating"])
-def test_none_in_a_step_with_penalties(backward_passes, loss):
-    parts = assemble(dataclasses.replace(CONFIG, loss=loss))
+EVERYTHING = {"noise": True, "style_mixing": 0.5, "view_prior": "learned", "blur_pixels": 2.0}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"loss": "nonsaturating", **EVERYTHING}], ids=["plain", "everything"]
+)
+def test_none_in_a_step_with_penalties(backward_passes, changes):
+    parts = assemble(dataclasses.replace(CONFIG, **changes))
     state = jax.eval_shape(lambda: init_state(parts, 0))
     images = jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.uint8)
     jax.eval_shape(make_step(parts, penalise=True), state, images, jax.random.key(0))

@@ -1,0 +1,178 @@
+"""Times the training step of a preset on this machine's devices, and where its time goes.
+
+    python -m experiments.benchmark_train
+    python -m experiments.benchmark_train --preset=faces64 --batch=64 --json=training.json
+
+The step is the one that training runs, on all local devices, with and without gradient penalties in
+the proportion that --penalty_interval sets. Every step sees the same batch of random images, which
+is in memory already: no data is read, and what the input pipeline costs is not included. Every turn
+starts from the initial parameters.
+
+The parts of the step are compiled alone, for one device's share of the batch. Step and parts take
+turns; numbers are medians over the turns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from experiments import flags as experiment_flags
+from experiments.flags import UsageError
+from experiments.step_parts import Training, prepare_parts, prepare_training, seconds_per_call
+from experiments.step_report import STEP, format_report, program_name, summary
+from gan3d.config import Config, validate
+from gan3d.training.assemble import assemble
+
+_say = functools.partial(print, flush=True)
+
+
+def _define_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    define = lambda kind, *args: kind(*args, flag_values=values)  # noqa: E731
+    define(flags.DEFINE_integer, "repeats", 5, "turns of each, of which the median counts")
+    define(
+        flags.DEFINE_integer, "steps", 8, "steps per turn, rounded up to whole penalty intervals"
+    )
+    define(flags.DEFINE_string, "json", None, "file to write the numbers to")
+    define(
+        flags.DEFINE_float,
+        "peak_tflops",
+        None,
+        "peak TFLOP/s of one device, to give the share of it; None = not known",
+    )
+    experiment_flags.define_config_flags(values)
+    return values
+
+
+def benchmark(
+    config: Config,
+    repeats: int,
+    steps: int,
+    peak_tflops: float | None = None,
+    report: Callable[[str], None] = _say,
+) -> dict[str, Any]:
+    """Times the training step of a configuration and its parts.
+
+    Args:
+      config: valid for the number of local devices; its data is not read.
+      repeats: turns of each.
+      steps: per turn, rounded up to a multiple of the penalty interval.
+      peak_tflops: peak TFLOP/s of one device, None = not known.
+      report: called with one line of progress at a time.
+
+    Returns:
+      What --json holds.
+    """
+    report(announcement(config))
+    parts, num_devices = assemble(config), jax.local_device_count()
+    shape = (config.batch, config.resolution, config.resolution, 3)
+    images = np.random.default_rng(config.seed).integers(0, 256, shape, np.uint8)
+    training = prepare_training(parts, images, report)
+    share = images[: config.batch // num_devices]
+    calls = prepare_parts(parts, training.state, share, report)
+    steps = math.ceil(steps / config.penalty_interval) * config.penalty_interval
+    turns = _turns(training, calls)
+    for turn in turns.values():  # what runs only once is not measured: allocations, page faults
+        turn(1)
+    seconds = {name: [] for name in turns}
+    for repeat in range(repeats):
+        report(f"repeat {repeat + 1} of {repeats}")
+        for name, turn in turns.items():
+            seconds[name].append(turn(steps))
+    return {
+        "machine": _machine(),
+        "config": dataclasses.asdict(config),
+        "repeats": repeats,
+        "steps": steps,
+        **summary(training, seconds, num_devices, peak_tflops),
+    }
+
+
+def _turns(
+    training: Training, calls: Mapping[str, Callable[[], Any]]
+) -> dict[str, Callable[[int], float]]:
+    """Functions (number of calls) -> seconds per call."""
+    turns = {STEP: lambda steps: seconds_per_call(training.start(), steps)}
+    for penalise in training.programs:
+        turns[program_name(penalise)] = lambda steps, penalise=penalise: seconds_per_call(
+            training.start(penalise), steps
+        )
+    for name, call in calls.items():
+        turns[name] = functools.partial(seconds_per_call, call)
+    return turns
+
+
+def announcement(config: Config) -> str:
+    """What is measured, and on what."""
+    num_faces = 2 * config.surface_size**2
+    return (
+        f"training step of preset {config.preset}: {config.resolution}x{config.resolution}, "
+        f"batch {config.batch}, {num_faces:,} faces, widths {config.generator_width} and "
+        f"{config.discriminator_width}, penalties every {config.penalty_interval} steps, "
+        f"on {jax.local_device_count()} x {jax.local_devices()[0].device_kind}, "
+        f"jax {jax.__version__}"
+    )
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "backend": jax.default_backend(),
+        "device": jax.local_devices()[0].device_kind,
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "jax": jax.__version__,
+    }
+
+
+def _checked(values: flags.FlagValues) -> Config:
+    """The configuration, when all flags are right.
+
+    Raises:
+      UsageError: says which flag is wrong.
+    """
+    for name in ("repeats", "steps"):
+        if values[name].value < 1:
+            raise UsageError(f"--{name} must be at least 1, got {values[name].value}")
+    peak = values.peak_tflops
+    if peak is not None and not 0 < peak < math.inf:
+        raise UsageError(f"--peak_tflops must be positive and finite, got {peak}")
+    config = experiment_flags.config_from_flags(values)
+    try:
+        # No data is opened, so that a preset that needs a folder is measured without one.
+        validate(dataclasses.replace(config, data="heads"), jax.local_device_count())
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return config
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    values = _define_flags()
+    experiment_flags.parse(values, argv, __doc__)
+    config = _checked(values)
+    # A compilation read from disk would not count.
+    jax.config.update("jax_enable_compilation_cache", False)
+    result = benchmark(config, values.repeats, values.steps, values.peak_tflops)
+    print(format_report(result))
+    if values.json:
+        path = pathlib.Path(values.json)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(experiment_flags.run(main, sys.argv))
