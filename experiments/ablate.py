@@ -3,6 +3,8 @@
     python -m experiments.ablate                       # the paper's Figure 3, three seeds
     python -m experiments.ablate --rows=crisp          # one row
     python -m experiments.ablate --rows=all --seeds=0  # every row once
+    python -m experiments.ablate --rows=full,prior_double,prior_half --seeds=0 --evaluations=8
+    python -m experiments.curves --run=runs/ablation/full_seed0 --run=... # Theorem 1 in practice
 
 Stopped at any point, the same command continues. A finished run is not repeated; runs of other
 rows and seeds in the same folder appear in the table as well. Writes ablation.json, ablation.md and
@@ -33,6 +35,13 @@ def _define_flags() -> flags.FlagValues:
     flags.DEFINE_list("rows", list(MAIN_ROWS), f"rows to run, or all: {rows}", flag_values=values)
     flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of every row", flag_values=values)
     flags.DEFINE_string("out", "runs/ablation", "folder of the runs", flag_values=values)
+    flags.DEFINE_integer(
+        "evaluations",
+        1,
+        "evaluations of every run, at equal distances; the last is at its end",
+        lower_bound=1,
+        flag_values=values,
+    )
     define_effort_flags(values)
     experiment_flags.define_config_flags(values)
     values["seed"].help += "; here --seeds decides"
@@ -45,6 +54,7 @@ def ablate(
     seeds: Sequence[int],
     out: pathlib.Path,
     effort: Effort,
+    evaluations: int = 1,
 ) -> int:
     """Runs what is missing, then writes the report; returns the exit code."""
     import jax  # slow imports, after the flags are known to be right
@@ -57,7 +67,7 @@ def ablate(
     for number, (row, seed) in enumerate(plan, start=1):
         run_dir = out / f"{row}_seed{seed}"
         print(f"run {number} of {len(plan)}: {row} ({ROWS[row].about}), seed {seed}", flush=True)
-        code = _run(row_config(base, row, seed), run_dir, effort)
+        code = _run(row_config(base, row, seed), run_dir, effort, evaluations)
         if code:
             return code
     for path in ablation_report.write(out):
@@ -65,20 +75,28 @@ def ablate(
     return 0
 
 
-def _run(config: Config, run_dir: pathlib.Path, effort: Effort) -> int:
-    code = train(config, str(run_dir))
-    if not code and not _is_evaluated(run_dir, config.images, effort):
+def _run(config: Config, run_dir: pathlib.Path, effort: Effort, evaluations: int) -> int:
+    """Trains in as many legs, each of which continues the one before and ends in an evaluation."""
+    for leg in range(1, evaluations + 1):
+        stop = max(1, config.images * leg // evaluations)
+        reached = _evaluated_images(run_dir, effort)
+        if reached >= stop:
+            continue
+        code = train(dataclasses.replace(config, images=stop), str(run_dir))
+        if code:
+            return code
         evaluate(run_dir, effort)
-    return code
+    return 0
 
 
-def _is_evaluated(run_dir: pathlib.Path, images: int, effort: Effort) -> bool:
-    wanted = {"images_seen": images, **dataclasses.asdict(effort)}
+def _evaluated_images(run_dir: pathlib.Path, effort: Effort) -> int:
+    """Images seen at the last evaluation, if it took the same effort; otherwise 0."""
     try:
         result = json.loads((run_dir / "evaluation.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):
-        return False
-    return all(result.get(name) == value for name, value in wanted.items())
+        return 0
+    same = all(result.get(name) == value for name, value in dataclasses.asdict(effort).items())
+    return result["images_seen"] if same else 0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -93,7 +111,8 @@ def main(argv: Sequence[str]) -> int:
         _check(base, rows, seeds)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return ablate(base, rows, seeds, pathlib.Path(values.out), effort_from_flags(values))
+    effort = effort_from_flags(values)
+    return ablate(base, rows, seeds, pathlib.Path(values.out), effort, values.evaluations)
 
 
 def _seed(text: str) -> int:

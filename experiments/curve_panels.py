@@ -60,4 +60,27 @@ PANELS = (
         ("dashboard/background_distance", "dashboard/object_contrast"),
         ("whole picture", "object only"),
     ),
+    Panel(
+        "nearest neighbours: shapes against truth",
+        ("evaluation/one_nna",),
+        ("1-NN accuracy; 50% = indistinguishable",),
+        percent=True,
+        reference=0.5,
+    ),
+    Panel(
+        "distance to the nearest shape", ("evaluation/mmd",), ("MMD, mean over the true shapes",)
+    ),
+    Panel(
+        "mean silhouettes",
+        ("evaluation/frontal_iou", "evaluation/profile_iou"),
+        ("frontal IoU", "profile"),
+        percent=True,
+    ),
+    Panel(
+        "mean depth",
+        ("evaluation/frontal_depth_correlation", "evaluation/profile_depth_correlation"),
+        ("frontal correlation", "profile"),
+    ),
+    Panel("viewpoint", ("evaluation/pose_mae_degrees",), ("mean error, degrees",)),
+    Panel("pictures", ("evaluation/swd",), ("sliced Wasserstein distance x 1000",)),
 )

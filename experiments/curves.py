@@ -2,10 +2,10 @@
 
     python -m experiments.curves --run=runs/demo --run=runs/other --out=curves.png
 
-Small multiples over images seen, one colour per run: what training logs, and, in the panels of the
-shapes, the dashboard of `gan3d.training.dashboard`. Where a panel has two curves the second one is
-dashed; bands go from the 5 to the 95% quantile of the samples. The suffix of --out decides between
-PNG, PDF and SVG. Needs matplotlib: pip install 'gan3d[figures]'.
+Small multiples over images seen, one colour per run: what training logs; the dashboard of
+`gan3d.training.dashboard`; and the scores of all evaluations, against the truth. Where a panel has
+two curves the second one is dashed; bands go from the 5 to the 95% quantile of the samples. The
+suffix of --out decides between PNG, PDF and SVG. Needs matplotlib: pip install 'gan3d[figures]'.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from absl import flags
 from experiments import flags as experiment_flags
 from experiments.curve_panels import PANELS, Panel
 from experiments.flags import UsageError
-from gan3d.training.metrics import METRICS_NAME, read_metrics
+from gan3d.training.metrics import HISTORY_NAME, METRICS_NAME, read_metrics
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -86,9 +86,9 @@ def load_curves(run_dirs: Sequence[str]) -> dict[str, Rows]:
 def _load(run_dir: pathlib.Path) -> Rows:
     if not run_dir.is_dir():
         raise UsageError(f"there is no run {run_dir}: train one with python -m experiments.train")
-    path = run_dir / METRICS_NAME
+    paths = [run_dir / name for name in (METRICS_NAME, HISTORY_NAME)]
     try:
-        rows = read_metrics(path) if path.is_file() else []
+        rows = [row for path in paths if path.is_file() for row in read_metrics(path)]
     except ValueError as error:
         raise UsageError(str(error)) from error
     if not rows:

@@ -4,14 +4,16 @@
     python -m experiments.evaluate --run=runs/demo --clouds=0 --pictures=0 --pose_steps=0   # quick
     python -m experiments.evaluate --run=runs/demo --features=inception   # FID and KID as well
 
-Prints a table and writes evaluation.json and evaluation.png into the run. The columns: the run's
-samples | what an untrained generator gives | the mean of other ground-truth heads, as the best that
-a single shape can do | other heads, as the ceiling that so many samples allow | a plane in the
-truth's outline, for the errors of depth | the truth itself. Shapes are compared as mean pictures
-and, --clouds of them, as point clouds; --images pictures by sliced Wasserstein distance, and FID
-and KID if asked for; and a network that learned the viewpoint from generated pictures alone is
-asked for that of true ones. Of a run on photographs, which have no known shape, only the pictures
-are compared, with photographs of the training set.
+Prints a table and writes evaluation.json and evaluation.png into the run, and adds a line of the
+run's own scores to its evaluations.jsonl, whose curves `experiments.curves` draws.
+
+The columns: the run's samples | what an untrained generator gives | the mean of other ground-truth
+heads, as the best that a single shape can do | other heads, as the ceiling that so many samples
+allow | a plane in the truth's outline, for the errors of depth | the truth itself | one viewpoint
+for all pictures. Shapes are compared as mean pictures and, --clouds of them, as point clouds;
+--pictures by sliced Wasserstein distance, and FID and KID if asked for; and a network that learned
+the viewpoint from generated pictures alone is asked for that of true ones. Of a run on photographs,
+which have no known shape, only the pictures are compared, with photographs of the training set.
 """
 
 from __future__ import annotations
@@ -20,13 +22,14 @@ import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
 from experiments import flags as experiment_flags
 from experiments.flags import UsageError
+from gan3d.training.metrics import HISTORY_NAME, read_metrics
 
 SEED_OFFSET = 1_000_003  # keeps the evaluation's heads and latents apart from those of training
 MIN_POINTS = 24  # neighbours that give a point of a cloud its tangent plane, in the alignment
@@ -104,7 +107,7 @@ def evaluate(
     seed: int | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Evaluates the newest checkpoint of a run; writes evaluation.json and evaluation.png into it.
+    """Evaluates the newest checkpoint of a run, and writes the files that the module names.
 
     Args:
       run_dir: directory of the run.
@@ -135,11 +138,20 @@ def evaluate(
     result |= {"scores": scores, "config": dataclasses.asdict(config)}
     paths = [run_dir / "evaluation.json"]
     paths[0].write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
+    _add_line(run_dir / HISTORY_NAME, run.images_seen, scores["run"])
     if picture is not None:
         paths.append(run_dir / "evaluation.png")
         save_png(paths[1], picture)
     report("\n".join(map(str, paths)))
     return result
+
+
+def _add_line(path: pathlib.Path, images_seen: int, scores: Mapping[str, float | None]) -> None:
+    """Adds a line as of metrics.jsonl; an older one about as many images seen is replaced."""
+    rows = read_metrics(path) if path.exists() else []
+    rows = [row for row in rows if row["images"] != images_seen]
+    rows.append({"images": images_seen, **{f"evaluation/{key}": v for key, v in scores.items()}})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -6,6 +6,7 @@ Everything is a pure function of the run and a seed, which the caller keeps apar
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -53,17 +54,15 @@ def plain(surface: np.ndarray, like: Scene) -> Scene:
     return blank._replace(surface=jnp.broadcast_to(surface, like.surface.shape))
 
 
-def photographer(parts: Parts) -> Callable[[Any, Any], tuple[Any, View]]:
-    """(parameters, key) -> `BATCH` generated pictures from random viewpoints, and these."""
-
-    def photograph(params: Any, key: Array) -> tuple[Float[Array, "B R R 3"], View]:
-        scene_key, view_key = jax.random.split(key)
-        scenes = sample_scenes(parts, params, scene_key, BATCH)
-        views = draw_views(parts, params, view_key, BATCH)
-        show = lambda scene, view: render_scene(scene, view, parts.stage).image  # noqa: E731
-        return jax.vmap(show)(scenes, views), views
-
-    return jax.jit(photograph)
+def generated_pictures(
+    parts: Parts, params: Any, num: int, seed: int
+) -> tuple[UInt8[np.ndarray, "N R R 3"], View]:
+    """Samples in 8 bits, as photographs are, from random viewpoints [N], and these."""
+    keys = jax.random.split(jax.random.key(seed), math.ceil(num / BATCH))
+    drawn = [jax.device_get(_photographer(parts)(params, key)) for key in keys]
+    images = np.concatenate([to_uint8(images) for images, _ in drawn])[:num]
+    views = (np.concatenate(angle)[:num] for angle in zip(*(v for _, v in drawn), strict=True))
+    return images, View(*views)
 
 
 def picture_families(
@@ -79,21 +78,31 @@ def picture_families(
       seed: of the generated ones.
 
     Returns:
-      run: samples from random viewpoints. untrained: the same of the network before training.
-      other: true images number N to 2N - 1, the least that scores can reach. truth: true images
-      number 0 to N - 1.
+      run: samples. untrained: samples of the network before training. other: true images number N
+      to 2N - 1, the least that scores can reach. truth: true images number 0 to N - 1.
     """
-    photograph = photographer(parts)
-    keys = jax.random.split(jax.random.key(seed), math.ceil(num / BATCH))
-
-    def draw(params: Any) -> np.ndarray:
-        pictures = [to_uint8(jax.device_get(photograph(params, key)[0])) for key in keys]
-        return np.concatenate(pictures)[:num]
-
     take = lambda first: np.stack([source[i] for i in range(first, first + num)])  # noqa: E731
     untrained = jax.device_get(init_state(parts, seed).ema_params)
-    families = {"run": draw(params), "untrained": draw(untrained), "other": take(num)}
-    return families | {"truth": take(0)}
+    return {
+        "run": generated_pictures(parts, params, num, seed)[0],
+        "untrained": generated_pictures(parts, untrained, num, seed)[0],
+        "other": take(num),
+        "truth": take(0),
+    }
+
+
+@functools.lru_cache(maxsize=2)
+def _photographer(parts: Parts) -> Callable[[Any, Any], tuple[Any, View]]:
+    """(parameters, key) -> `BATCH` pictures and their views."""
+
+    def photograph(params: Any, key: Array) -> tuple[Float[Array, "B R R 3"], View]:
+        scene_key, view_key = jax.random.split(key)
+        scenes = sample_scenes(parts, params, scene_key, BATCH)
+        views = draw_views(parts, params, view_key, BATCH)
+        show = lambda scene, view: render_scene(scene, view, parts.stage).image  # noqa: E731
+        return jax.vmap(show)(scenes, views), views
+
+    return jax.jit(photograph)
 
 
 def true_images(parts: Parts, num: int, seed: int) -> ImageSource:

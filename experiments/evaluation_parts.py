@@ -5,23 +5,21 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.evaluation_families import (
-    BATCH,
+    generated_pictures,
     generated_scenes,
     mean_surface,
-    photographer,
     picture_families,
     plain,
     true_heads,
     true_images,
 )
-from gan3d.data.heads import MAP_SIZE, HeadsSource, head_scene
+from gan3d.data.heads import MAP_SIZE, HeadsSource
 from gan3d.evaluation import (
     CloudSampling,
     constant_pose_errors,
@@ -29,13 +27,13 @@ from gan3d.evaluation import (
     image_scores,
     inception_features,
     measure,
-    photographs_of,
     pose_errors,
     report_picture,
     train_pose_regressor,
 )
 from gan3d.evaluation.geometry import EVALUATION_RESOLUTION
-from gan3d.scene import Scene, View, make_stage
+from gan3d.evaluation.pose_network import BATCH as POSE_BATCH
+from gan3d.scene import View, make_stage
 from gan3d.training.run import Run, RunError
 
 if TYPE_CHECKING:
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 Scores = dict[str, dict[str, float | None]]
 _POSE_STREAM = 1  # folded into the seed's key
+_MAX_POSE_PICTURES = 4096  # that a network learns from
 
 
 def measure_run(
@@ -85,7 +84,7 @@ def _pictures(run: Run, effort: Effort, seed: int, report: Report, scores: Score
     is_heads = run.parts.config.data == "heads"
     other = "other heads" if is_heads else "other photographs"
     num = effort.pictures or effort.samples
-    source = true_images(run.parts, 2 * num, seed)
+    source = true_images(run.parts, 2 * num + _MAX_POSE_PICTURES, seed)
     if len(source) < 2 * num:
         raise RunError(
             f"pictures must be at most {len(source) // 2}, half of what the data has, got {num}"
@@ -107,29 +106,23 @@ def _poses(
 ) -> dict[str, dict[str, float]]:
     """Errors on true pictures of networks that learned from generated, and from other heads."""
     report(f"viewpoints: {steps} steps on generated pictures, then as many on other heads")
-    photograph = photographer(run.parts)
-    draws = {
-        "run": functools.partial(photograph, run.ema_params),
-        "other heads": photographs_of(_random_heads(seed + 1), source.stage, source.prior, BATCH),
-    }
-    images = source.batch(np.arange(num))
-    views = jax.device_get(jax.vmap(source.view)(np.arange(num)))
     key = jax.random.fold_in(jax.random.key(seed), _POSE_STREAM)
-    errors = {"constant pose": constant_pose_errors(View(*views))}
-    for name, draw in draws.items():
-        regressor = train_pose_regressor(draw, key, steps=steps, report=report)
-        errors[name] = pose_errors(regressor, images, View(*views))
+    lessons = min(_MAX_POSE_PICTURES, steps * POSE_BATCH)
+    families = {
+        "run": generated_pictures(run.parts, run.ema_params, lessons, seed),
+        "other heads": _true_pictures(source, 2 * num + np.arange(lessons)),
+    }
+    images, views = _true_pictures(source, np.arange(num))
+    errors = {"constant pose": constant_pose_errors(views)}
+    for name, pictures in families.items():
+        regressor = train_pose_regressor(*pictures, key, steps=steps, report=report)
+        errors[name] = pose_errors(regressor, images, views)
     return errors
 
 
-def _random_heads(seed: int) -> Callable[[Any], Scene]:
-    """key -> `BATCH` heads of a family that no other part of the evaluation uses."""
-
-    def sample(key: Any) -> Scene:
-        indices = jax.random.randint(key, (BATCH,), 0, 2**31 - 1, jnp.int32)
-        return jax.vmap(lambda index: head_scene(seed % 2**31, index))(indices)
-
-    return sample
+def _true_pictures(source: HeadsSource, indices: np.ndarray) -> tuple[np.ndarray, View]:
+    views = jax.device_get(jax.vmap(source.view)(indices.astype(np.int32)))
+    return source.batch(indices), View(*views)
 
 
 def _merge(scores: Scores, found: Mapping[str, Mapping[str, float]]) -> None:

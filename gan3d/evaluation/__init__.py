@@ -36,7 +36,6 @@ from gan3d.evaluation.pose import constant_pose_errors as constant_pose_errors
 from gan3d.evaluation.pose import pose_errors as pose_errors
 from gan3d.evaluation.pose_network import PoseNetwork as PoseNetwork
 from gan3d.evaluation.pose_network import PoseRegressor as PoseRegressor
-from gan3d.evaluation.pose_network import photographs_of as photographs_of
 from gan3d.evaluation.pose_network import train_pose_regressor as train_pose_regressor
 from gan3d.evaluation.report import Measurement as Measurement
 from gan3d.evaluation.report import geometry_report as geometry_report
@@ -81,7 +80,6 @@ __all__ = [
     "one_nearest_neighbour_accuracy",
     "pairwise_chamfer",
     "patch_distances",
-    "photographs_of",
     "pose_errors",
     "report_picture",
     "sample_surface",

@@ -17,20 +17,17 @@ import numpy as np
 import optax
 
 from gan3d.models.layers import Conv, Dense, activate, downsample
-from gan3d.scene import Scene, Stage, View, ViewPrior, render_scene
+from gan3d.scene import View
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, UInt8
 
 STEPS = 1500
 BATCH = 32
-POOL_IMAGES = 4096
 LEARNING_RATE = 1e-2
-_LINES = 5  # of progress, for each of the two parts of the work
+_LINES = 5  # of progress
 _ESTIMATE_BATCH = 256
 
-# key -> pictures [B, H, H, 3] in [-1, 1] and the views [B] they were taken from.
-Draw = Callable[[Any], tuple[Any, View]]
 Report = Callable[[str], None]
 
 
@@ -122,113 +119,69 @@ def _directions(network, params, images):
     return jax.vmap(lambda picture: network.apply({"params": params}, picture))(pictures)
 
 
-def photographs_of(
-    sample: Callable[[Any], Scene], stage: Stage, prior: ViewPrior, num: int = BATCH
-) -> Draw:
-    """A draw for `train_pose_regressor`: scenes, each seen from its own random viewpoint.
-
-    Args:
-      sample: key -> `num` scenes, stacked; generated or true ones.
-      stage: how they are shown.
-      prior: distribution of the viewpoints.
-      num: pictures per draw.
-    """
-
-    def draw(key: Array) -> tuple[Float[Array, "B H H 3"], View]:
-        scene_key, view_key = jax.random.split(key)
-        views = prior.sample(view_key, (num,))
-        shown = jax.vmap(lambda scene, view: render_scene(scene, view, stage).image)
-        return shown(sample(scene_key), views), views
-
-    return draw
-
-
 def train_pose_regressor(
-    draw: Draw,
+    images: UInt8[np.ndarray, "N H H 3"],
+    views: View,
     key: Array,
     *,
     steps: int = STEPS,
     batch: int = BATCH,
-    num_images: int = POOL_IMAGES,
     learning_rate: float = LEARNING_RATE,
     network: PoseNetwork | None = None,
     report: Report | None = None,
 ) -> PoseRegressor:
-    """Trains a regressor from picture to viewpoint on drawn pictures alone.
+    """Trains a regressor from picture to viewpoint.
 
-    The pictures are drawn once and kept, in 8 bits like the photographs the regressor will see:
-    drawing one costs several times a step's share of it. They are not mirrored at random: that
-    would centre the answers and so hide a constant offset of the generator's yaw.
+    The pictures are not mirrored at random: that would centre the answers and so hide a constant
+    offset of a generator's yaw.
 
     Args:
-      draw: see `Draw`; jittable. Their side a power of two, at least 8 pixels.
+      images: pictures, some thousands; their side a power of two, at least 8 pixels.
+      views: from which they were taken [N], radians.
       key: consumed; equal keys give equal regressors.
       steps: of Adam; its step sizes fall to zero along a cosine.
-      batch: pictures per step, drawn with replacement.
-      num_images: different pictures.
+      batch: pictures per step, chosen with replacement.
       learning_rate: Adam's first step size.
       network: what to train; None = the default `PoseNetwork`.
       report: called with a line of progress now and then.
 
     Raises:
-      ValueError: a number is out of its range, or the draw's shapes are wrong.
+      ValueError: a number is out of its range, or a shape is wrong.
     """
-    for name, value in (("steps", steps), ("batch", batch), ("num_images", num_images)):
+    for name, value in (("steps", steps), ("batch", batch)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if not learning_rate > 0:
         raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+    size = _picture_size(images, views)
     network = PoseNetwork() if network is None else network
-    report = (lambda line: None) if report is None else report
-    draw_key, init_key, batch_key = jax.random.split(key, 3)
-    size = _picture_size(draw, draw_key)
-    images, directions = _draw_pool(draw, draw_key, num_images, report)
+    init_key, batch_key = jax.random.split(key)
     params = jax.jit(network.init)(init_key, jnp.zeros((size, size, 3)))["params"]
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     step = _make_step(network, optimizer, batch)
+    images, directions = jnp.asarray(images), view_direction(views)
     state, recent = (params, optimizer.init(params)), []
     for done in range(1, steps + 1):
         state, metrics = step(state, images, directions, jax.random.fold_in(batch_key, done))
         recent.append(metrics)
-        if done * _LINES // steps > (done - 1) * _LINES // steps:
+        if report is not None and done * _LINES // steps > (done - 1) * _LINES // steps:
             loss, degrees = np.mean(jax.device_get(recent), axis=0)
             report(f"pose, step {done}/{steps}: loss {loss:.3f}, {degrees:.1f} degrees")
             recent = []
     return PoseRegressor(network, state[0], size)
 
 
-def _picture_size(draw: Draw, key: Array) -> int:
-    images, views = jax.eval_shape(draw, key)
+def _picture_size(images, views: View) -> int:
     shape = images.shape
     num, size = shape[0], shape[1] if len(shape) == 4 else 0
-    if shape != (num, size, size, 3) or size < 8 or size & (size - 1) or not num:
-        rule = "draw must give images [B, H, H, 3] with H a power of two, at least 8"
-        raise ValueError(f"{rule}, got {list(shape)}")
-    if not views.yaw.shape == views.pitch.shape == (num,):
-        got = f"{list(views.yaw.shape)} and {list(views.pitch.shape)}"
-        raise ValueError(f"draw must give yaw and pitch [{num}] as images, got {got}")
+    square = shape == (num, size, size, 3) and num > 0
+    if not square or size < 8 or size & (size - 1) or images.dtype != np.uint8:
+        rule = "images must be uint8 [N, H, H, 3] with N >= 1 and H a power of two, at least 8"
+        raise ValueError(f"{rule}, got {images.dtype} {list(shape)}")
+    if not np.shape(views.yaw) == np.shape(views.pitch) == (num,):
+        got = f"{list(np.shape(views.yaw))} and {list(np.shape(views.pitch))}"
+        raise ValueError(f"views must hold yaw and pitch [{num}] like the images, got {got}")
     return size
-
-
-def _draw_pool(draw, key, num_images, report):
-    """So many pictures, uint8, and the directions they were taken from."""
-
-    @jax.jit
-    def photograph(key):
-        images, views = draw(key)
-        rounded = jnp.round(127.5 * (jnp.clip(images, -1, 1) + 1)).astype(jnp.uint8)
-        return rounded, view_direction(views)
-
-    report(f"pose, pictures 0/{num_images}")
-    drawn, total = [], 0
-    while total < num_images:
-        drawn.append(photograph(jax.random.fold_in(key, len(drawn))))
-        before, total = total, min(total + len(drawn[-1][0]), num_images)
-        if total * _LINES // num_images > before * _LINES // num_images:
-            jax.block_until_ready(drawn)
-            report(f"pose, pictures {total}/{num_images}")
-    images, directions = map(jnp.concatenate, zip(*drawn, strict=True))
-    return images[:num_images], directions[:num_images]
 
 
 def _make_step(network, optimizer, batch):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 METRICS_NAME = "metrics.jsonl"
+HISTORY_NAME = "evaluations.jsonl"  # lines of the same form, one per evaluation of the run
 
 
 class Distribution(NamedTuple):

@@ -3,7 +3,6 @@ from __future__ import annotations
 import doctest
 import functools
 import math
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +20,11 @@ from gan3d.evaluation.pose import (
 from gan3d.evaluation.pose_network import (
     PoseNetwork,
     direction_view,
-    photographs_of,
     train_pose_regressor,
     view_direction,
 )
 from gan3d.render import orbit_camera
-from gan3d.scene import Scene, View, ViewPrior
+from gan3d.scene import View, ViewPrior
 
 SIZE = 16
 ROUND = ViewPrior(math.pi, math.radians(40))
@@ -43,14 +41,16 @@ def blobs(views: View) -> jax.Array:
     return 2 * jnp.stack([bright * red, bright * (1 - red), bright], axis=-1) - 1
 
 
-def draw(key):
-    views = ROUND.sample(key, (32,))
-    return blobs(views), views
+@functools.cache
+def pictures(num: int, seed: int):
+    """Pictures in 8 bits and their views."""
+    views = ROUND.sample(jax.random.key(seed), (num,))
+    return np.rint(127.5 * (np.asarray(blobs(views)) + 1)).astype(np.uint8), views
 
 
 @functools.cache
 def trained():
-    return train_pose_regressor(draw, jax.random.key(0), steps=300, num_images=512, network=TINY)
+    return train_pose_regressor(*pictures(512, 0), jax.random.key(0), steps=300, network=TINY)
 
 
 @functools.cache
@@ -58,13 +58,7 @@ def brief(seed: int):
     """A regressor that has hardly learnt anything, and its lines of progress."""
     lines = []
     regressor = train_pose_regressor(
-        draw,
-        jax.random.key(seed),
-        steps=7,
-        batch=4,
-        num_images=70,
-        network=TINY,
-        report=lines.append,
+        *pictures(512, 0), jax.random.key(seed), steps=7, batch=4, network=TINY, report=lines.append
     )
     return regressor, lines
 
@@ -72,9 +66,7 @@ def brief(seed: int):
 @pytest.fixture(scope="module")
 def truth():
     """Pictures that no regressor was trained on, and their views."""
-    views = ROUND.sample(jax.random.key(99), (200,))
-    images = np.rint(127.5 * (np.asarray(blobs(views)) + 1)).astype(np.uint8)
-    return images, views
+    return pictures(200, 99)
 
 
 def random_views(num: int = 300, seed: int = 0) -> View:
@@ -145,27 +137,8 @@ def test_an_estimate_does_not_depend_on_the_pictures_beside_it(truth):
 
 def test_progress_is_reported():
     lines = brief(0)[1]
-    assert lines[0] == "pose, pictures 0/70" and lines[3] == "pose, pictures 70/70"
-    assert lines[4].startswith("pose, step 2/7: loss ") and lines[4].endswith(" degrees")
-    assert (
-        lines[-1].startswith("pose, step 7/7: loss ") and len(lines) == 4 + 5
-    )  # three draws fill the pool
-
-
-def test_drawn_pictures_are_those_of_the_drawn_views(monkeypatch):
-    def paint(scene, view, stage):
-        return SimpleNamespace(image=jnp.stack([scene.texture, view.yaw, view.pitch]) * stage)
-
-    def sample(key):
-        texture = jax.random.uniform(key, (3,))
-        return Scene(texture, texture, texture)
-
-    monkeypatch.setattr(pose_network, "render_scene", paint)
-    images, views = photographs_of(sample, 2.0, ROUND, num=3)(jax.random.key(3))
-    np.testing.assert_array_equal(images[:, 1:], 2 * np.stack(views, axis=-1))
-    drawn = np.concatenate([images[:, 0] / 2, (views.yaw / math.pi + 1) / 2])
-    assert len(np.unique(drawn.round(5))) == 6  # scenes and views come of keys of their own
-    assert np.abs(views.yaw).max() > 0.6 > np.abs(views.pitch).max() - 0.1
+    assert lines[0].startswith("pose, step 2/7: loss ") and lines[0].endswith(" degrees")
+    assert lines[-1].startswith("pose, step 7/7: loss ") and len(lines) == 5
 
 
 def test_errors_by_hand_and_the_short_way_round():
@@ -235,27 +208,20 @@ def test_doctests():
         assert results.attempted and not results.failed
 
 
-def bad_draw(images_shape, views_shape=(4,)):
-    views = View(jnp.zeros(views_shape), jnp.zeros(views_shape))
-    return lambda key: (jnp.zeros(images_shape), views)
-
-
 def test_bad_input_is_named(truth):
     images, views = truth
     train = functools.partial(train_pose_regressor, key=jax.random.key(0), network=TINY)
     short, bad = View(views.yaw[:3], views.pitch[:3]), View(np.array([np.nan]), np.zeros(1))
     cases = {
-        "steps must be at least 1, got 0": lambda: train(draw, steps=0),
-        "batch must be at least 1, got 0": lambda: train(draw, batch=0),
-        "num_images must be at least 1, got -1": lambda: train(draw, num_images=-1),
-        "learning_rate must be positive, got 0": lambda: train(draw, learning_rate=0.0),
-        r"a power of two, at least 8, got \[4, 24, 24, 3\]": lambda: train(
-            bad_draw((4, 24, 24, 3))
+        "steps must be at least 1, got 0": lambda: train(images, views, steps=0),
+        "batch must be at least 1, got 0": lambda: train(images, views, batch=0),
+        "learning_rate must be positive, got 0": lambda: train(images, views, learning_rate=0.0),
+        r"a power of two, at least 8, got uint8 \[200, 12, 16, 3\]": lambda: train(
+            images[:, :12], views
         ),
-        r"draw must give images .*, got \[16, 16, 3\]": lambda: train(bad_draw((16, 16, 3))),
-        r"yaw and pitch \[4\] as images, got \[3\] and \[3\]": lambda: train(
-            bad_draw((4, 16, 16, 3), (3,))
-        ),
+        r"images must be uint8 .*, got uint8 \[16, 16, 3\]": lambda: train(images[0], views),
+        r"images must be uint8 .*, got float32": lambda: train(images.astype(np.float32), views),
+        r"yaw and pitch \[200\] like the images, got \[3\] and \[3\]": lambda: train(images, short),
         r"images must be uint8 \[N, 16, 16, 3\].*float32": lambda: trained().estimate(
             images.astype(np.float32)
         ),

@@ -98,16 +98,42 @@ def test_sheet_has_two_samples_of_figure_1_per_row(folder):
 
 
 def test_finished_runs_are_not_repeated(folder, monkeypatch, no_sheet):
-    trained = []
-    monkeypatch.setattr(ablate, "train", lambda config, run: trained.append(run) or 0)
-    monkeypatch.setattr(ablate, "evaluate", lambda *_: pytest.fail("again"))
-    code = ablate.ablate(TINY, ["soft"], [0, 10], folder, EFFORT)
-    assert code == 0 and len(trained) == 2  # training itself sees that nothing is left to do
+    for name in ("train", "evaluate"):
+        monkeypatch.setattr(ablate, name, lambda *_: pytest.fail("again"))
+    assert ablate.ablate(TINY, ["soft"], [0, 10], folder, EFFORT) == 0
+
+
+def test_other_efforts_and_longer_runs_are_evaluated_again(folder, monkeypatch, no_sheet):
+    trained, evaluated = [], []
+    monkeypatch.setattr(ablate, "train", lambda config, _: trained.append(config.images) or 0)
+    monkeypatch.setattr(ablate, "evaluate", lambda _, effort: evaluated.append(effort.samples))
+    ablate.ablate(TINY, ["soft"], [0], folder, dataclasses.replace(EFFORT, samples=5))
+    longer = dataclasses.replace(TINY, images=2 * TINY.images)
+    ablate.ablate(longer, ["soft"], [0], folder, EFFORT)
+    assert (trained, evaluated) == ([TINY.images, longer.images], [5, 4])
+
+
+def test_legs_continue_where_the_last_evaluation_was(folder, tmp_path, monkeypatch, no_sheet):
+    stops = []
+
+    def evaluate(run_dir, effort):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        result = {"images_seen": stops[-1], **dataclasses.asdict(effort), "scores": SCORES}
+        (run_dir / "evaluation.json").write_text(json.dumps(result))
+
+    monkeypatch.setattr(ablate, "train", lambda config, _: stops.append(config.images) or 0)
+    monkeypatch.setattr(ablate, "evaluate", evaluate)
+    config = dataclasses.replace(TINY, images=1000)
+    for _ in range(2):  # the second time there is nothing left to do
+        ablate.ablate(config, ["soft"], [1], tmp_path, EFFORT, evaluations=4)
+    assert stops == [250, 500, 750, 1000]
+    ablate.ablate(dataclasses.replace(config, images=2000), ["soft"], [1], tmp_path, EFFORT, 4)
+    assert stops[4:] == [1500, 2000]
 
 
 def test_an_interruption_ends_it_with_the_code_of_training(folder, monkeypatch):
     monkeypatch.setattr(ablate, "train", lambda *_: 130)
-    assert ablate.ablate(TINY, ["soft"], [0, 1], folder, EFFORT) == 130
+    assert ablate.ablate(TINY, ["soft"], [5, 6], folder, EFFORT) == 130
 
 
 @pytest.mark.parametrize(

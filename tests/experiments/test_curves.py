@@ -29,6 +29,12 @@ def dashboard_row(images, convexity=0.9):
     return {"images": images, **row, "dashboard/coverage_histogram": {"edges": [0, 1]}}
 
 
+def evaluation_row(images, accuracy):
+    names = {name for panel in curves.PANELS for name in panel.curves}
+    row = {name: 0.9 for name in names if name.startswith("evaluation/")}
+    return {"images": images, **row, "evaluation/one_nna": accuracy}
+
+
 def save(run_dir, rows):
     run_dir.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(row) + "\n" for row in rows)
@@ -83,18 +89,27 @@ def test_each_run_has_one_colour_and_its_own_values(plain, looked_at):
         np.testing.assert_array_equal(line.get_xdata(), STEPS)
 
 
-def test_every_panel_is_drawn_if_there_is_a_dashboard(looked_at):
-    figure = figure_of(looked_at)
+@pytest.fixture
+def evaluated(looked_at):
+    rows = [evaluation_row(6400, 0.7), evaluation_row(3200, 1.0)]
+    (looked_at / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return looked_at
+
+
+def test_every_panel_is_drawn_of_a_run_with_dashboard_and_evaluations(evaluated):
+    figure = figure_of(evaluated)
     assert [axis.get_title(loc="left") for axis in figure.axes] == [p.title for p in curves.PANELS]
     convexity = panel(figure, "fronts").get_lines()[1]  # behind the line at zero
     np.testing.assert_array_equal(convexity.get_xydata(), [[0, 0.9], [6400, 0.7]])
+    accuracy = panel(figure, "nearest neighbours: shapes against truth").get_lines()[1]
+    np.testing.assert_array_equal(accuracy.get_xydata(), [[3200, 1.0], [6400, 0.7]])
     (band,) = panel(figure, "coverage from the front").collections
     assert band.get_datalim(band.axes.transData).bounds[::2] == (0, 6400)
 
 
 def test_panels_without_values_are_left_out(plain):
     titles = [axis.get_title(loc="left") for axis in figure_of(plain).axes]
-    assert titles == [p.title for p in curves.PANELS if not p.curves[0].startswith("dashboard/")]
+    assert titles == [panel.title for panel in curves.PANELS if "/" not in panel.curves[0]]
 
 
 def test_names_tell_the_runs_apart(plain, tmp_path):

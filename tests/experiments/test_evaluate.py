@@ -11,6 +11,7 @@ from saved_run import TINY, save_run
 from experiments import evaluate
 from experiments import flags as experiment_flags
 from gan3d.evaluation.alignment import PLANE_POINTS
+from gan3d.training.metrics import read_metrics
 from gan3d.training.run import RunError
 
 EFFORT = evaluate.Effort(samples=4, clouds=3, points=64, pictures=4, pose_steps=1)
@@ -41,6 +42,19 @@ def test_files_hold_what_is_returned(run_dir, evaluated):
     assert str(run_dir / "evaluation.json") in output and str(run_dir / "evaluation.png") in output
     assert (result["images_seen"], result["samples"]) == (320, 4)
     assert result["config"]["surface_size"] == TINY.surface_size
+
+
+def test_the_runs_own_scores_are_added_to_its_history(run_dir, evaluated):
+    (row,) = read_metrics(run_dir / "evaluations.jsonl")
+    assert row["images"] == 320
+    own = {f"evaluation/{key}": value for key, value in evaluated[0]["scores"]["run"].items()}
+    assert own.items() <= row.items() and len(row) == len(own) + 1
+    evaluate._add_line(run_dir / "evaluations.jsonl", 320, {"mmd": 1.0})
+    evaluate._add_line(run_dir / "evaluations.jsonl", 640, {"mmd": None})
+    assert read_metrics(run_dir / "evaluations.jsonl") == [
+        {"images": 320, "evaluation/mmd": 1.0},
+        {"images": 640, "evaluation/mmd": None},
+    ]
 
 
 def test_seed_is_apart_from_training(evaluated):
