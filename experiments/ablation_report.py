@@ -28,7 +28,7 @@ COLUMNS = (
     ("frontal_mad_degrees", "frontal MAD, deg", 1),
     ("nose_height", "nose", 3),
     ("flipped_faces", "flipped faces", 3),
-    ("hollow_share", "hollow", 2),
+    ("failed", "degenerate", 2),
     ("width", "width", 2),
     ("one_nna", "1-NNA", 2),
 )

@@ -41,6 +41,10 @@ ROWS: dict[str, Row] = {
     "soft_size": Row("+ size constraint", _NO_PYRAMID),
     "full": Row("+ pyramid: the base", {}),
     "full_120": Row("the base, yaw within 120 degrees", {"yaw_degrees": 120.0}),
+    "soft_120": Row(
+        "soft renderer alone, yaw within 120 degrees",
+        {"yaw_degrees": 120.0, **_NO_SIZE, **_NO_PYRAMID},
+    ),
     # One at a time, against "full".
     "crisp_full": Row("crisp, size constraint, pyramid", {"margin_pixels": 0.0}),
     "prior_double": Row("p_v assumed twice as wide as it is", {"heads_yaw_factor": 0.5}),

@@ -13,7 +13,8 @@ allow | a plane in the truth's outline, for the errors of depth | the truth itse
 for all pictures. Shapes are compared as mean pictures and, --clouds of them, as point clouds;
 --pictures by sliced Wasserstein distance, and FID and KID if asked for; and a network that learned
 the viewpoint from generated pictures alone is asked for that of true ones. Of a run on photographs,
-which have no known shape, only the pictures are compared, with photographs of the training set.
+whose shapes are not known, the pictures alone are compared, with photographs of the training set.
+Samples are counted as degenerate by the limits of `gan3d.evaluation.failures`.
 """
 
 from __future__ import annotations

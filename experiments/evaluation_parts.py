@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
     from experiments.evaluate import Effort
+    from gan3d.data.sources import ImageSource
 
 Report = Callable[[str], None]
 Scores = dict[str, dict[str, float | None]]
@@ -52,10 +53,26 @@ def measure_run(
 ) -> tuple[Scores, UInt8[np.ndarray, "H W 3"] | None]:
     """All scores by family and measure, and the picture of the mean shapes if there is a truth."""
     has_shapes = run.parts.config.data == "heads"
-    scores, picture = _shapes(run, effort, seed, report) if has_shapes else ({"run": {}}, None)
-    if effort.pictures or (effort.pose_steps and has_shapes):
-        _pictures(run, effort, seed, report, scores)
+    asks_pose = effort.pose_steps > 0 and has_shapes
+    source = None
+    if effort.pictures or asks_pose:  # before the long work, so that a mistake shows at once
+        source = _open_truth(run, effort, seed)
+    scores, picture = (_shapes if has_shapes else _shapes_alone)(run, effort, seed, report)
+    if effort.pictures:
+        _merge(scores, _pictures(run, source, effort, seed, report))
+    if asks_pose:
+        _merge(scores, _poses(run, source, effort, seed, report))
     return {name: _json_values(measures) for name, measures in scores.items()}, picture
+
+
+def _open_truth(run: Run, effort: Effort, seed: int) -> ImageSource:
+    num = effort.pictures or effort.samples
+    source = true_images(run.parts, 2 * num + _MAX_POSE_PICTURES, seed)
+    if len(source) < 2 * num:
+        raise RunError(
+            f"pictures must be at most {len(source) // 2}, half of what the data has, got {num}"
+        )
+    return source
 
 
 def _shapes(run: Run, effort: Effort, seed: int, report: Report):
@@ -79,32 +96,32 @@ def _shapes(run: Run, effort: Effort, seed: int, report: Report):
     return geometry_report(families, truth, report), report_picture(families, truth)
 
 
-def _pictures(run: Run, effort: Effort, seed: int, report: Report, scores: Scores) -> None:
-    """Adds the scores of pictures and viewpoints."""
+def _shapes_alone(run: Run, effort: Effort, seed: int, report: Report):
+    """Without a truth: are the run's shapes degenerate?"""
+    report(f"shapes: {effort.samples} samples")
+    generated = generated_scenes(run.parts, run.ema_params, effort.samples, seed)
+    measured = measure(generated, run.parts.stage, run.parts.config.start_radius)
+    return {"run": measured.shape}, None
+
+
+def _pictures(
+    run: Run, source: ImageSource, effort: Effort, seed: int, report: Report
+) -> dict[str, dict[str, float]]:
+    num = effort.pictures
+    report(f"pictures: {num} of each family")
+    families = picture_families(run.parts, run.ema_params, source, num, seed)
+    truth = families.pop("truth")
     is_heads = run.parts.config.data == "heads"
-    other = "other heads" if is_heads else "other photographs"
-    num = effort.pictures or effort.samples
-    source = true_images(run.parts, 2 * num + _MAX_POSE_PICTURES, seed)
-    if len(source) < 2 * num:
-        raise RunError(
-            f"pictures must be at most {len(source) // 2}, half of what the data has, got {num}"
-        )
-    if effort.pictures:
-        report(f"pictures: {num} of each family")
-        families = picture_families(run.parts, run.ema_params, source, num, seed)
-        truth = families.pop("truth")
-        families[other] = families.pop("other")
-        features = inception_features if effort.features == "inception" else None
-        found = image_scores(families, truth, features, np.random.default_rng(seed), report)
-        _merge(scores, found)
-    if effort.pose_steps and is_heads:
-        _merge(scores, _poses(run, source, num, effort.pose_steps, seed, report))
+    families["other heads" if is_heads else "other photographs"] = families.pop("other")
+    features = inception_features if effort.features == "inception" else None
+    return image_scores(families, truth, features, np.random.default_rng(seed), report)
 
 
 def _poses(
-    run: Run, source: HeadsSource, num: int, steps: int, seed: int, report: Report
+    run: Run, source: HeadsSource, effort: Effort, seed: int, report: Report
 ) -> dict[str, dict[str, float]]:
     """Errors on true pictures of networks that learned from generated, and from other heads."""
+    num, steps = effort.pictures or effort.samples, effort.pose_steps
     report(f"viewpoints: {steps} steps on generated pictures, then as many on other heads")
     key = jax.random.fold_in(jax.random.key(seed), _POSE_STREAM)
     lessons = min(_MAX_POSE_PICTURES, steps * POSE_BATCH)

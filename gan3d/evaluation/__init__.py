@@ -11,6 +11,7 @@ from gan3d.evaluation.dashboard import degeneracy as degeneracy
 from gan3d.evaluation.depth import depth_normals as depth_normals
 from gan3d.evaluation.depth import mean_angle_deviation as mean_angle_deviation
 from gan3d.evaluation.depth import scale_invariant_depth_error as scale_invariant_depth_error
+from gan3d.evaluation.failures import failure_rates as failure_rates
 from gan3d.evaluation.features import MissingFeaturesError as MissingFeaturesError
 from gan3d.evaluation.features import inception_features as inception_features
 from gan3d.evaluation.geometry import CanonicalMaps as CanonicalMaps
@@ -68,6 +69,7 @@ __all__ = [
     "depth_rmse",
     "evaluation_stage",
     "f_score",
+    "failure_rates",
     "format_table",
     "frechet_distance",
     "geometry_report",

@@ -13,6 +13,7 @@ from gan3d.evaluation import geometry
 from gan3d.evaluation.cloud_report import CloudSampling, compare_clouds, sample_clouds
 from gan3d.evaluation.dashboard import degeneracy
 from gan3d.evaluation.depth import mean_angle_deviation, scale_invariant_depth_error
+from gan3d.evaluation.failures import failure_rates
 from gan3d.evaluation.views import scene_views
 from gan3d.scene import Scene, Stage, scene_vertices
 from gan3d.visualize import image_grid
@@ -32,7 +33,8 @@ class Measurement(NamedTuple):
 
     Attributes:
       maps: canonical maps by view name, see `VIEWS`.
-      shape: mesh statistics and measures of degeneracy by name, see `dashboard.degeneracy`.
+      shape: mesh statistics, measures of degeneracy and rates of failure by name, see
+        `dashboard.degeneracy` and `failures.failure_rates`.
       distance: of the camera from the origin, world units; all families share it.
       clouds: points on the first meshes, or None.
     """
@@ -61,7 +63,9 @@ def measure(
     maps = {name: geometry.canonical_maps(scenes, stage, yaw) for name, yaw in VIEWS.items()}
     to_vertices = jax.jit(jax.vmap(lambda surface: scene_vertices(surface, stage)))
     vertices = np.concatenate([np.asarray(to_vertices(batch.surface)) for batch in scenes])
-    shape = degeneracy(scene_views(scenes, stage), vertices, stage.topology, start_radius)
+    views = scene_views(scenes, stage)
+    shape = degeneracy(views, vertices, stage.topology, start_radius)
+    shape |= failure_rates(views, vertices, stage.topology)
     clouds = sample_clouds(vertices, stage.topology, sampling) if sampling else None
     return Measurement(maps, shape, stage.distance, clouds)
 

@@ -35,6 +35,7 @@ TABLE_ROWS = (
     ("background_distance", "picture - background, RMS"),
     ("object_contrast", "object - background, RMS"),
     ("size_against_start", "radius / start radius"),
+    ("failed", "degenerate samples"),
     ("mmd", "MMD (Chamfer)"),
     ("cov", "COV (Chamfer)"),
     ("one_nna", "1-NNA (Chamfer), 0.5 best"),

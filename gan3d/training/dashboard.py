@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from gan3d.evaluation.dashboard import degeneracy
+from gan3d.evaluation.failures import LIMITS, Limit
 from gan3d.evaluation.views import scene_views
 from gan3d.scene import scene_vertices
 from gan3d.training.assemble import Parts, sample_scenes
@@ -35,79 +36,55 @@ COVERAGE_EDGES = tuple(np.linspace(0, 1, 11).tolist())
 _STREAM = 2**32 - 2
 
 
-class Threshold(NamedTuple):
-    """From where on a measure is worth a warning.
+class Alarm(NamedTuple):
+    """What to say where the samples are beyond a limit.
 
     Attributes:
-      measure: name in `evaluation.dashboard.degeneracy`.
-      low: warns below, or None.
-      high: warns above, or None.
+      limit: on the samples' mean.
       symptom: what the shapes look like then; formatted with the value.
       advice: what to try.
     """
 
-    measure: str
-    low: float | None
-    high: float | None
+    limit: Limit
     symptom: str
     advice: str
 
-    def crossed(self, value: float) -> bool:
-        """Whether the value lies outside; never if it is nan."""
-        return (self.low is not None and value < self.low) or (
-            self.high is not None and value > self.high
-        )
 
-
-# Well outside of what sound shapes measure. The start sphere, the procedural heads and the demo
-# after 19,200 images have: coverage_median 0.28 to 0.39, front_depth_to_width 0.42 to 0.64,
-# hollow_share 0, edge_ratio 1.2 to 1.7, object_contrast 0.5 to 1.1, size_against_start 1.0 to 1.13;
-# flipped_faces 0 and degenerate_faces 0, but 0.004 and 0.055 by the rim of the azimuthal chart.
-THRESHOLDS = (
-    # A ball of a third of the picture's height: half the least area that the size term permits.
-    Threshold(
-        "coverage_median", 0.1, None, "objects vanish (coverage {:.0%})",
+ALARMS = (
+    Alarm(
+        LIMITS["vanished"], "objects vanish (coverage {:.0%})",
         "a larger --size_min or --size_weight",
     ),
-    # A ball that just fits covers 79%; without a silhouette nothing tells shape from texture.
-    Threshold(
-        "coverage_median", None, 0.95, "objects fill the picture (coverage {:.0%})",
+    Alarm(
+        LIMITS["filling"], "objects fill the picture (coverage {:.0%})",
         "a smaller --size_max or a larger --size_weight",
     ),
-    # A quarter of the depth of the flattest sound shape, and so of a face modelled as a relief.
-    Threshold(
-        "front_depth_to_width", 0.1, None, "fronts are flat (depth {:.2f} of the width)",
+    Alarm(
+        LIMITS["flat"], "fronts are flat (depth {:.2f} of the width)",
         "a --yaw_degrees as wide as that of the photographs",
     ),
-    # Single hollow samples come and go; a quarter of them is a mode that the generator has learned.
-    Threshold(
-        "hollow_share", None, 0.25, "fronts look hollow ({:.0%} of them)",
+    Alarm(
+        LIMITS["hollow"], "fronts look hollow ({:.0%} of them)",
         "more smoothness (--crease_weight, --laplacian_weight) or --margin_pixels=1",
     ),
-    # Nostrils and the back of an ear take a few faces; a fold takes a strip of the mesh. The demo
-    # with a crisp renderer, whose shapes fold, ended with 10%.
-    Threshold(
-        "flipped_faces", None, 0.05, "the mesh is folded ({:.1%} of the faces flipped)",
+    Alarm(
+        LIMITS["folded"], "the mesh is folded ({:.1%} of the faces flipped)",
         "a larger --crease_weight or a longer --smoothness_hold_images",
     ),
-    # The azimuthal chart's rim takes 2 / surface_size of the faces by construction, or 7%.
-    Threshold(
-        "degenerate_faces", None, 0.3, "faces collapse ({:.1%} of them)",
+    Alarm(
+        LIMITS["collapsed"], "faces collapse ({:.1%} of them)", "a larger --laplacian_weight"
+    ),
+    Alarm(
+        LIMITS["spiky"], "the mesh has spikes (longest edges {:.1f}x the median)",
         "a larger --laplacian_weight",
     ),
-    # One edge of a hundred is as long as five others: fins and spikes, not features.
-    Threshold(
-        "edge_ratio", None, 5.0, "the mesh has spikes (longest edges {:.1f}x the median)",
-        "a larger --laplacian_weight",
-    ),
-    # One fortieth of the range of colours: the eye hardly tells it from the background.
-    Threshold(
-        "object_contrast", 0.05, None, "objects melt into the background (contrast {:.2f})",
+    Alarm(
+        LIMITS["camouflaged"], "objects melt into the background (contrast {:.2f})",
         "a --yaw_degrees as wide as that of the photographs, or --margin_pixels=1",
     ),
     # By default the size term permits 0.92 to 1.42.
-    Threshold(
-        "size_against_start", 0.5, 2.0, "the size drifts ({:.2f}x the start)",
+    Alarm(
+        Limit("size_against_start", 0.5, 2.0), "the size drifts ({:.2f}x the start)",
         "a larger --size_weight",
     ),
 )  # fmt: skip
@@ -179,12 +156,12 @@ def describe(measures: Mapping[str, float]) -> str:
 
 
 def advise(measures: Mapping[str, float]) -> list[str]:
-    """One line for every threshold that is crossed; see `THRESHOLDS` for the reasons."""
-    values = [(threshold, measures[threshold.measure]) for threshold in THRESHOLDS]
+    """One line for every limit that is crossed; `failures.LIMITS` has the reasons."""
+    values = [(alarm, measures[alarm.limit.measure]) for alarm in ALARMS]
     return [
-        f"{threshold.symptom.format(value)}: try {threshold.advice}"
-        for threshold, value in values
-        if threshold.crossed(value)
+        f"{alarm.symptom.format(value)}: try {alarm.advice}"
+        for alarm, value in values
+        if alarm.limit.crossed(value)
     ]
 
 

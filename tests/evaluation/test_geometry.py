@@ -11,11 +11,11 @@ import pytest
 from gan3d.evaluation import geometry
 from gan3d.evaluation.dashboard import degeneracy
 from gan3d.evaluation.report import (
-    format_table,
     geometry_report,
     measure,
     report_picture,
 )
+from gan3d.evaluation.table import format_table
 from gan3d.evaluation.views import scene_views
 from gan3d.render.templates import octahedral_direction
 from gan3d.scene import Scene, make_stage, scene_vertices

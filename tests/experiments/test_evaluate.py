@@ -92,7 +92,7 @@ def test_baselines_are_ordered_and_point_clouds_are_compared(evaluated):
     assert scores["untrained"]["cov"] == pytest.approx(1 / 3)
     assert scores["untrained"]["size_against_start"] == pytest.approx(1, abs=0.02)
     assert scores["untrained"]["background_distance"] is None
-    assert scores["other heads"]["hollow_share"] == 0
+    assert scores["other heads"]["hollow_share"] == scores["other heads"]["failed"] == 0
     assert scores["other heads"]["background_distance"] > 0.1
 
 
@@ -118,7 +118,9 @@ def test_runs_on_photographs_have_scores_of_pictures(tmp_path):
     save_run(tmp_path / "run", dataclasses.replace(TINY, data=f"folder:{folder}"))
     result = evaluate.evaluate(tmp_path / "run", EFFORT, report=lambda line: None)
     assert list(result["scores"]) == ["run", "untrained", "other photographs"]
-    assert set(result["scores"]["run"]) == {"swd", "swd_32", "swd_16"}
+    scores = result["scores"]["run"]
+    assert {"swd", "swd_32", "swd_16", "failed", "failed_hollow", "convexity"} <= set(scores)
+    assert "frontal_iou" not in scores and 0 <= scores["failed"] <= 1
     assert not (tmp_path / "run" / "evaluation.png").exists()
     with pytest.raises(RunError, match=r"pictures must be at most 4, half .* got 5"):
         evaluate.evaluate(tmp_path / "run", dataclasses.replace(EFFORT, pictures=5), report=str)

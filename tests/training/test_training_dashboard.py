@@ -139,7 +139,7 @@ def test_what_is_unknown_gives_no_warning():
 
 
 def test_advice_names_flags_that_exist():
-    named = [re.findall(r"--(\w+)", threshold.advice) for threshold in dashboard.THRESHOLDS]
+    named = [re.findall(r"--(\w+)", alarm.advice) for alarm in dashboard.ALARMS]
     assert all(named)
     assert {flag for flags in named for flag in flags} <= set(field_types())
 
