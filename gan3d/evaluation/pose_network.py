@@ -156,11 +156,9 @@ def train_pose_regressor(
     size = _picture_size(images, views)
     network = PoseNetwork() if network is None else network
     init_key, batch_key = jax.random.split(key)
-    params = jax.jit(network.init)(init_key, jnp.zeros((size, size, 3)))["params"]
-    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
-    step = _make_step(network, optimizer, batch)
+    init, step = _programs(network, learning_rate, steps, batch)
     images, directions = jnp.asarray(images), view_direction(views)
-    state, recent = (params, optimizer.init(params)), []
+    state, recent = init(init_key, jnp.zeros((size, size, 3))), []
     for done in range(1, steps + 1):
         state, metrics = step(state, images, directions, jax.random.fold_in(batch_key, done))
         recent.append(metrics)
@@ -184,9 +182,17 @@ def _picture_size(images, views: View) -> int:
     return size
 
 
-def _make_step(network, optimizer, batch):
-    """One step of Adam, jitted: not a scan over steps, in which XLA's convolutions are about ten
-    times slower on CPU."""
+# Cached: regressors that are compared with one another share their programs.
+@functools.lru_cache(maxsize=2)
+def _programs(network: PoseNetwork, learning_rate: float, steps: int, batch: int):
+    """Start and step of Adam, jitted: not a scan over steps, in which XLA's convolutions are about
+    ten times slower on CPU."""
+    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+
+    @jax.jit
+    def init(key, image):
+        params = network.init(key, image)["params"]
+        return params, optimizer.init(params)
 
     def loss(params, images, directions):
         estimated = _directions(network, params, images)
@@ -205,4 +211,4 @@ def _make_step(network, optimizer, batch):
         state = optax.apply_updates(params, updates), opt_state
         return state, jnp.stack([value, jnp.degrees(angle)])
 
-    return step
+    return init, step
