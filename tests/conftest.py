@@ -22,7 +22,24 @@ jax.config.update("jax_num_cpu_devices", 2)
 # A broadcast between different numbers of axes is more often a mistake than meant.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Longest first, so that no worker is left alone with a long module at the end.
+LONGEST = (
+    "test_resume",
+    "test_pipeline",
+    "test_transforms",
+    "test_step",
+    "test_reference",
+    "test_parallel",
+    "test_fit",
+    "test_padding",
+    "test_other_devices",
+    "test_depth_peeling",
+    "test_evaluate",
+    "test_sample",
+    "test_readme",
+)
+
 
 def pytest_collection_modifyitems(items):
-    """Starts with the longest module, so that no worker is left alone with it at the end."""
-    items.sort(key=lambda item: item.path.name != "test_resume.py")
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the renderer."""
+"""The examples in the docstrings of the renderer and of the evaluation."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ import pkgutil
 
 import pytest
 
+import gan3d.evaluation
 import gan3d.render
 
-MODULES = ["gan3d.render"] + [
-    f"gan3d.render.{module.name}" for module in pkgutil.iter_modules(gan3d.render.__path__)
+MODULES = [
+    name
+    for package in (gan3d.render, gan3d.evaluation)
+    for name in (
+        package.__name__,
+        *(f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)),
+    )
 ]
 
 

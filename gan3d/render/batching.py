@@ -29,6 +29,8 @@ def scene_by_scene(
     Returns:
       A function of the same arguments (arrays only). Not differentiable: for use inside rules.
     """
+    # Traced once and then spliced in, however often the rules of a transformed program ask for it.
+    function = jax.jit(function, inline=True)
 
     def vmapped(*arrays):
         shared = [a.shape[0] == 1 for a in arrays]

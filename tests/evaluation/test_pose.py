@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import doctest
 import functools
 import math
 
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan3d.evaluation import pose, pose_network
 from gan3d.evaluation.pose import (
     circular_correlation,
     circular_median,
@@ -200,12 +198,6 @@ def test_circular_correlation_tells_the_sense_of_turning():
     noisy = small[0] + 0.5 * small[1]
     expected = np.corrcoef(noisy, small[0])[0, 1]  # of small angles it is Pearson's
     assert circular_correlation(noisy, small[0]) == pytest.approx(expected, abs=0.01)
-
-
-def test_doctests():
-    for module in (pose, pose_network):
-        results = doctest.testmod(module)
-        assert results.attempted and not results.failed
 
 
 def test_bad_input_is_named(truth):

@@ -98,7 +98,9 @@ def test_an_orthographic_camera_shows_a_tilted_ramp_as_a_ramp():
     """With parallel rays u is linear in x; by perspective it is not, on the tilted sheet."""
     vertices, topology = tilted_sheet()
     camera = orthographic_camera(distance=3.0)
-    seen = compile_quickly(lambda v: render(v, topology, ramp_texture(), camera, SIZE).color)
+    seen = compile_quickly(
+        lambda v: render(v, topology, ramp_texture(), camera, SIZE, margin_pixels=0).color
+    )
     row = seen(vertices)[4, :, 0]
     # The sheet spans cos(0.9) of the picture's half: 4 +- 4 cos(0.9) pixels.
     u = 0.5 + (np.arange(8) + 0.5 - 4) / (8 * np.cos(0.9))
@@ -145,7 +147,11 @@ def test_culling_and_the_depth_range():
     camera = orthographic_camera(np.pi, distance=3.0)
 
     def opacity(**options):
-        draw = lambda v: render(v, topology, ramp_texture(), camera, SIZE, **options).alpha  # noqa: E731
+        def draw(vertices):
+            return render(
+                vertices, topology, ramp_texture(), camera, SIZE, margin_pixels=0, **options
+            ).alpha
+
         return compile_quickly(draw)(0.5 * vertices).max()
 
     assert opacity() == 0
@@ -160,9 +166,9 @@ def test_mipmaps_average_a_texture_seen_reduced():
     vertices, topology = tilted_sheet(0.0)
 
     def seen(mipmaps):
-        camera = orthographic_camera(distance=3.0)
+        camera, options = orthographic_camera(distance=3.0), dict(margin_pixels=0, mipmaps=mipmaps)
         return compile_quickly(
-            lambda v: render(v, topology, chequered, camera, SIZE, mipmaps=mipmaps).color
+            lambda v: render(v, topology, chequered, camera, SIZE, **options).color
         )(0.97 * vertices)
 
     np.testing.assert_allclose(seen(True)[1:-1, 1:-1], 0.5, atol=1e-6)
@@ -170,19 +176,24 @@ def test_mipmaps_average_a_texture_seen_reduced():
 
 
 def test_wrap_repeats_the_texture():
-    """UVs from 0 to 2: the right half shows what the left half shows, or the last texel."""
+    """UVs from 0 to 2: the far half of a row or column shows the near one, or its mirror image."""
     vertices, topology = sheet()
     topology = dataclasses.replace(topology, uvs=2 * topology.uvs)
     camera = orthographic_camera(distance=3.0)
+    u, v = ramp_texture(64, 64), np.swapaxes(ramp_texture(64, 64), 0, 1)
+    texture = np.concatenate([u, v], axis=-1)
 
-    def row(wrap):
-        draw = lambda v: render(v, topology, ramp_texture(), camera, SIZE, wrap=wrap).color  # noqa: E731
-        return compile_quickly(draw)(vertices)[4, :, 0]
+    def seen(wrap):
+        options = dict(margin_pixels=0, wrap=wrap)
+        draw = lambda v: render(v, topology, texture, camera, SIZE, **options).color  # noqa: E731
+        return compile_quickly(draw)(vertices)
 
     ramp = (np.arange(4) + 0.5) / 4
-    np.testing.assert_allclose(row("repeat"), np.tile(ramp, 2), atol=1e-5)
-    np.testing.assert_allclose(row("mirror"), [*ramp, *ramp[::-1]], atol=1e-5)
-    np.testing.assert_allclose(row(("clamp", "repeat"))[4:], ramp_texture()[0, -1, 0], atol=1e-5)
+    picture = seen("mirror")
+    np.testing.assert_allclose(picture[4, :, 0], [*ramp, *ramp[::-1]], atol=1e-5)
+    picture = seen(("repeat", "clamp"))
+    np.testing.assert_allclose(picture[4, :, 0], np.tile(ramp, 2), atol=1e-5)
+    np.testing.assert_allclose(picture[4:, 4, 1], texture[-1, 0, 1], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,11 @@ def draw(vertices, yaw):
 
 
 def loss(vertices, yaw):
-    return (WEIGHTS * draw(vertices, yaw)).sum()
+    picture = draw(vertices, yaw)
+    return (WEIGHTS * picture).sum(), picture
 
 
-slopes = jax.grad(loss, argnums=(0, 1))
+slopes = jax.grad(loss, argnums=(0, 1), has_aux=True)
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +51,7 @@ def batch():
 @pytest.fixture(scope="module")
 def loop(batch):
     """Pictures and gradients of the batch, one scene after the other."""
-
-    def loss_and_picture(vertices, yaw):
-        picture = draw(vertices, yaw)
-        return (WEIGHTS * picture).sum(), picture
-
-    one = compile_quickly(jax.grad(loss_and_picture, argnums=(0, 1), has_aux=True))
+    one = compile_quickly(slopes)
     pairs = [[(vertices, yaw) for yaw in yaws] for vertices, yaws in zip(*batch, strict=True)]
     stack = lambda rows: jax.tree.map(lambda *x: np.stack(x), *rows)  # noqa: E731
     gradients, pictures = stack([stack([one(*pair) for pair in row]) for row in pairs])
@@ -79,26 +75,24 @@ def test_vmap_equals_loop(batch, loop):
     assert_trees_close(pictures, loop[0][:, 0])
 
 
-def test_nested_vmap_equals_loop(batch, loop):
-    assert_trees_close(compile_quickly(twice_mapped(draw))(*batch), loop[0])
-
-
 def test_jit_equals_eager(batch, loop):
     vertices, yaw = batch
     assert_trees_close(draw(vertices[0], yaw[0, 0]), loop[0][0, 0])
 
 
-def test_vmap_of_grad_equals_loop(batch, loop):
-    assert_trees_close(compile_quickly(twice_mapped(slopes))(*batch), loop[1])
+def test_nested_vmap_of_grad_equals_loop(batch, loop):
+    gradients, pictures = compile_quickly(twice_mapped(slopes))(*batch)
+    assert_trees_close(gradients, loop[1])
+    assert_trees_close(pictures, loop[0])
 
 
 def test_grad_of_vmap_equals_loop(batch, loop):
-    total = lambda vertices, yaw: twice_mapped(loss)(vertices, yaw).sum()  # noqa: E731
+    total = lambda vertices, yaw: twice_mapped(loss)(vertices, yaw)[0].sum()  # noqa: E731
     gradient = compile_quickly(jax.grad(total, argnums=(0, 1)))(*batch)
     assert_trees_close(gradient, (loop[1][0].sum(axis=1), loop[1][1]))
 
 
-def test_pmap_of_vmap_equals_loop(batch, loop):
+def test_pmap_of_nested_vmap_equals_loop(batch, loop):
     assert jax.local_device_count() >= 2, "the tests need two (virtual) devices"
     shards = jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), batch)
     parallel = jax.pmap(twice_mapped(draw), devices=jax.local_devices()[:2])

@@ -24,12 +24,12 @@ from gan3d.training.step import (
     penalised,
 )
 
-BATCH, RESOLUTION = 4, 16
+BATCH, RESOLUTION = 4, 8
 CONFIG = Config(
     batch=BATCH,
     resolution=RESOLUTION,
     surface_size=8,
-    texture_size=16,
+    texture_size=8,
     background_size=8,
     latent_size=6,
     background_latent_size=4,
@@ -269,7 +269,8 @@ def test_nonsaturating_generator_needs_no_real_images(parts, state, images):
 def test_size_constraint_brings_the_radius_into_its_range():
     config = dataclasses.replace(
         CONFIG, resolution=8, surface_size=4, texture_size=4, background_size=4,
-        size_weight=1e4, start_radius=0.3, size_min=0.55, generator_learning_rate=1e-2,
+        margin_pixels=0.0, size_weight=1e4, start_radius=0.3, size_min=0.55,
+        generator_learning_rate=1e-2,
     )  # fmt: skip
     parts = assemble(config)
     state, key = init_state(parts, 0), jax.random.key(4)
