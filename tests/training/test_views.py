@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from gan3d.config import Config
-from gan3d.scene import draw_quantiles
+from gan3d.scene import ViewPrior, draw_quantiles
 from gan3d.training.assemble import assemble, draw_views, init_state, place_views
+from gan3d.training.loop import open_training_source
+from gan3d.training.step import draw_latents
 
 CONFIG = Config(
     surface_size=4, texture_size=4, background_size=4, generator_width=4, discriminator_width=4,
@@ -63,3 +65,23 @@ def test_it_is_differentiable_in_the_parameters(parts):
     assert (np.abs(slope[0]) > 1e-3).all() and (slope[1] == 0).all()
     # Wider pieces in the middle push the others out.
     assert slope[0, 7] > 0 and slope[0, 0] < 0
+
+
+def test_real_cameras_may_differ_from_what_is_assumed():
+    config = Config(
+        yaw_degrees=60.0, heads_yaw_factor=1.5, heads_view_prior="gaussian", num_heads=1
+    )
+    source = open_training_source(config)
+    assert source.prior == ViewPrior(math.radians(90), math.radians(15), "gaussian")
+    assert assemble(config).prior == ViewPrior(math.radians(60), math.radians(15))
+
+
+def test_so_many_images_mix_styles_from_some_level_on(parts):
+    """Only what the configuration asks for is drawn."""
+    assert draw_latents(parts, jax.random.key(0), 4, 1, 0).random is None
+    mixing = dataclasses.replace(CONFIG, surface_size=16, style_mixing=0.25)
+    mixing = assemble(mixing)
+    crossover = np.asarray(draw_latents(mixing, jax.random.key(0), 2000, 1, 0).random.crossover)
+    levels = mixing.generator.num_levels
+    assert levels == 3 and set(crossover) == {1, 2, 3}
+    assert np.mean(crossover < levels) == pytest.approx(0.25, abs=0.04)
