@@ -8,12 +8,14 @@ the proportion that --penalty_interval sets. Every step sees the same batch of r
 is in memory already: no data is read, and what the input pipeline costs is not included. Every turn
 starts from the initial parameters.
 
-The parts of the step are compiled alone, for one device's share of the batch. Step and parts take
-turns; numbers are medians over the turns.
+The programs of the step are timed one by one while it trains, the renderer, which is a part of two
+of them, alone, for one device's share of the batch. All take turns; numbers are medians over the
+turns.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import json
@@ -30,8 +32,14 @@ from absl import flags
 
 from experiments import flags as experiment_flags
 from experiments.flags import UsageError
-from experiments.step_parts import Training, prepare_parts, prepare_training, seconds_per_call
-from experiments.step_report import STEP, format_report, program_name, summary
+from experiments.step_parts import (
+    Training,
+    prepare_renderer,
+    prepare_training,
+    seconds_per_call,
+    seconds_per_program,
+)
+from experiments.step_report import STEP, format_report, summary
 from gan3d.config import Config, validate
 from gan3d.training.assemble import assemble
 
@@ -80,17 +88,14 @@ def benchmark(
     shape = (config.batch, config.resolution, config.resolution, 3)
     images = np.random.default_rng(config.seed).integers(0, 256, shape, np.uint8)
     training = prepare_training(parts, images, report)
-    share = images[: config.batch // num_devices]
-    calls = prepare_parts(parts, training.state, share, report)
+    renderer = prepare_renderer(parts, training.state, config.batch // num_devices, report)
     steps = math.ceil(steps / config.penalty_interval) * config.penalty_interval
-    turns = _turns(training, calls)
-    for turn in turns.values():  # what runs only once is not measured: allocations, page faults
-        turn(1)
-    seconds = {name: [] for name in turns}
+    _turn(training, renderer, 1)  # what runs only once is not measured: allocations, page faults
+    seconds = collections.defaultdict(list)
     for repeat in range(repeats):
         report(f"repeat {repeat + 1} of {repeats}")
-        for name, turn in turns.items():
-            seconds[name].append(turn(steps))
+        for name, value in _turn(training, renderer, steps).items():
+            seconds[name].append(value)
     return {
         "machine": _machine(),
         "config": dataclasses.asdict(config),
@@ -100,18 +105,15 @@ def benchmark(
     }
 
 
-def _turns(
-    training: Training, calls: Mapping[str, Callable[[], Any]]
-) -> dict[str, Callable[[int], float]]:
-    """Functions (number of calls) -> seconds per call."""
-    turns = {STEP: lambda steps: seconds_per_call(training.start(), steps)}
-    for penalise in training.programs:
-        turns[program_name(penalise)] = lambda steps, penalise=penalise: seconds_per_call(
-            training.start(penalise), steps
-        )
-    for name, call in calls.items():
-        turns[name] = functools.partial(seconds_per_call, call)
-    return turns
+def _turn(
+    training: Training, renderer: Mapping[str, Callable[[], Any]], steps: int
+) -> dict[str, float]:
+    """Seconds per step, per program of it, and per pass of the renderer."""
+    return {
+        STEP: seconds_per_call(training.start(), steps),
+        **seconds_per_program(training, max(steps, training.config.penalty_interval)),
+        **{name: seconds_per_call(call, steps) for name, call in renderer.items()},
+    }
 
 
 def announcement(config: Config) -> str:

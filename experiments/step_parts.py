@@ -1,10 +1,11 @@
-"""The training step for its benchmark: the programs that train, and its parts, compiled alone.
+"""The training step for its benchmark: the programs that train, and the renderer compiled alone.
 
 Shape letters: B images of a step over all devices, b of one device, R resolution.
 """
 
 from __future__ import annotations
 
+import collections
 import functools
 import itertools
 import time
@@ -18,35 +19,22 @@ import numpy as np
 from gan3d.config import Config
 from gan3d.scene import render_scene
 from gan3d.training.assemble import Parts, generate, init_state, place_views
-from gan3d.training.blur import blurred_score
-from gan3d.training.parallel import AXIS, parallel_step, replicate, shard_batch
+from gan3d.training.drawing import draw_latents
+from gan3d.training.parallel import parallel_programs, parallel_step, replicate, shard_batch
 from gan3d.training.state import TrainState
-from gan3d.training.step import (
-    discriminator_gradients,
-    draw_latents,
-    generator_image_gradients,
-    make_step,
-    penalised,
-)
+from gan3d.training.step import StepPrograms, penalised
 
 if TYPE_CHECKING:
     from jaxtyping import Array, UInt8
 
-# Parts, in the order in which a step runs them.
-GENERATOR_FORWARD = "generator, forward"
 RENDERER_FORWARD = "renderer, forward"
-DISCRIMINATOR = "discriminator's gradients"
-DISCRIMINATOR_PENALISED = "discriminator's gradients, with penalties"
-IMAGE_GRADIENT = "generator's image gradient"
 RENDERER_BACKWARD = "renderer, backward"
-GENERATOR_BACKWARD = "generator, backward"
 
 
-class Program(NamedTuple):
-    """One of the two programs of the step, over all devices.
+class Cost(NamedTuple):
+    """What a program costs.
 
     Attributes:
-      run: (state, sharded images, key) -> (state, metrics); the state is donated.
       compile_seconds: tracing, lowering and compiling.
       flops: on all devices, counted by XLA's cost analysis, in which the body of a loop counts
         once; None where the backend counts none.
@@ -54,7 +42,6 @@ class Program(NamedTuple):
         where the backend does not say.
     """
 
-    run: Callable[..., Any]
     compile_seconds: float
     flops: float | None
     memory_bytes: int | None
@@ -64,19 +51,24 @@ class Training(NamedTuple):
     """A training that can be started any number of times.
 
     Attributes:
-      config: the configuration.
-      programs: by whether they compute the gradient penalties; with penalties on every step there
-        is one alone.
+      parts: from `assemble`.
+      programs: of the step, compiled.
+      costs: of every program that ran, by its name in `StepPrograms`.
       state: before the first step, on the host.
       images: the batch of every step, on the host, split over the devices.
       key: the run's key.
     """
 
-    config: Config
-    programs: Mapping[bool, Program]
+    parts: Parts
+    programs: StepPrograms
+    costs: Mapping[str, Cost]
     state: TrainState
     images: UInt8[np.ndarray, "D B/D R R 3"]
     key: Array
+
+    @property
+    def config(self) -> Config:
+        return self.parts.config
 
     @property
     def cycle(self) -> list[bool]:
@@ -84,18 +76,23 @@ class Training(NamedTuple):
         batch = self.config.batch
         return [penalised(self.config, i * batch) for i in range(self.config.penalty_interval)]
 
-    def start(self, penalise: bool | None = None) -> Callable[[], Any]:
+    def start(
+        self, penalise: bool | None = None, programs: StepPrograms | None = None
+    ) -> Callable[[], Any]:
         """A new training, as a function that takes the next step each time it is called.
 
         Args:
-          penalise: None alternates the programs as training does; else that program alone.
+          penalise: None computes penalties when training does; else always or never.
+          programs: None = this training's own.
         """
         order = itertools.cycle(self.cycle if penalise is None else [penalise])
-        state = replicate(self.state, jax.local_devices())
+        devices = jax.local_devices()
+        state = replicate(self.state, devices)
+        take = parallel_step(self.parts, devices, programs or self.programs)
 
         def step():
             nonlocal state
-            state, metrics = self.programs[next(order)].run(state, self.images, self.key)
+            state, metrics = take(state, self.images, self.key, next(order))
             return metrics
 
         return step
@@ -111,43 +108,82 @@ def prepare_training(
       images: the batch that every step sees.
       report: called with one line of progress at a time.
     """
-    config, devices = parts.config, jax.local_devices()
-    state = jax.tree.map(np.array, jax.device_get(init_state(parts, config.seed)))
-    sharded, key = shard_batch(images, len(devices)), jax.random.key(config.seed)
-    programs = {}
-    for penalise in (True, False) if config.penalty_interval > 1 else (True,):
-        report(f"compiling: step {'with' if penalise else 'without'} penalties")
-        start = time.perf_counter()
-        step = parallel_step(make_step(parts, AXIS, penalise), devices)
-        # Within a jit, because only what is jitted can be compiled ahead; the program is the same.
-        lowered = jax.jit(step, donate_argnums=0).lower(replicate(state, devices), sharded, key)
-        compiled = lowered.compile()
-        seconds = time.perf_counter() - start
-        flops = _flops(compiled)
-        flops = flops and flops * len(devices)
-        programs[penalise] = Program(compiled, seconds, flops, _memory_bytes(compiled))
-    return Training(config, programs, state, sharded, key)
+    devices, costs = jax.local_devices(), {}
+    programs = StepPrograms(
+        *(
+            _compiled_at_first_call(name, program, len(devices), costs, report)
+            for name, program in parallel_programs(parts, devices)._asdict().items()
+        )
+    )
+    state = jax.tree.map(np.array, jax.device_get(init_state(parts, parts.config.seed)))
+    key = jax.random.key(parts.config.seed)
+    training = Training(parts, programs, costs, state, shard_batch(images, len(devices)), key)
+    for penalise in dict.fromkeys(training.cycle):
+        training.start(penalise)()
+    return training
 
 
-def prepare_parts(
-    parts: Parts,
-    state: TrainState,
-    images: UInt8[np.ndarray, "b R R 3"],
-    report: Callable[[str], None],
+def _compiled_at_first_call(
+    name: str, program, num_devices: int, costs: dict[str, Cost], report: Callable[[str], None]
+):
+    compiled = None
+
+    def run(*arguments):
+        nonlocal compiled
+        if compiled is None:
+            report(f"compiling: {name}")
+            start = time.perf_counter()
+            compiled = program.lower(*arguments).compile()
+            seconds, flops = time.perf_counter() - start, _flops(compiled)
+            costs[name] = Cost(seconds, flops and flops * num_devices, _memory_bytes(compiled))
+        return compiled(*arguments)
+
+    return run
+
+
+def seconds_per_program(training: Training, steps: int) -> dict[str, float]:
+    """Time of every program within training, per step in which it runs; one step is not counted.
+
+    The host waits for each, which an accelerator in training is spared.
+    """
+    totals, counts = collections.Counter(), collections.Counter()
+
+    def timed(name, program):
+        def run(*arguments):
+            start = time.perf_counter()
+            result = jax.block_until_ready(program(*arguments))
+            totals[name] += time.perf_counter() - start
+            return result
+
+        return run
+
+    programs = StepPrograms(*itertools.starmap(timed, training.programs._asdict().items()))
+    step = training.start(programs=programs)
+    step()
+    totals.clear()
+    for _ in range(steps):
+        before = dict(totals)
+        step()
+        counts.update(name for name in totals if totals[name] != before.get(name))
+    return {name: totals[name] / counts[name] for name in counts}
+
+
+def prepare_renderer(
+    parts: Parts, state: TrainState, batch: int, report: Callable[[str], None]
 ) -> dict[str, Callable[[], Any]]:
-    """Compiles every part of the step alone, for one device and its share of the batch.
+    """Compiles the renderer alone, for one device and its share of the batch.
 
-    Each gets what the step would give it. A forward pass keeps what its backward pass needs, and a
+    It draws what the step would draw. The forward pass keeps what the backward pass needs, and the
     backward pass starts from that and computes nothing again.
 
     Args:
       parts: from `assemble`.
       state: its parameters are used.
-      images: one device's share of the real images.
+      batch: images of one device.
       report: called with one line of progress at a time.
 
     Returns:
-      Functions without arguments, by the name of the part.
+      Functions without arguments, by name.
     """
     calls = {}
 
@@ -157,31 +193,22 @@ def prepare_parts(
         calls[name] = functools.partial(program, *arguments)
         return calls[name]()
 
-    key, on_device = jax.random.key(parts.config.seed), jax.device_put(state)
-    latents = draw_latents(parts, key, len(images), 1, 0)
-    real = jnp.asarray(images, jnp.float32) / 127.5 - 1
-    scored = (on_device.discriminator_params, real)
-    seen = on_device.images_seen
-    from_params, generator_params = _generator(parts), on_device.generator_params
-    drawn, to_params = add(GENERATOR_FORWARD, from_params, generator_params, latents)
-    fake, to_drawn = add(RENDERER_FORWARD, _renderer(parts), drawn)
-    add(DISCRIMINATOR, _discriminator(parts, penalise=False), *scored, fake, seen)
-    add(DISCRIMINATOR_PENALISED, _discriminator(parts, penalise=True), *scored, fake, seen)
-    _, by_image = add(IMAGE_GRADIENT, _image_gradients(parts), *scored, fake, seen)
-    (by_drawn,) = add(RENDERER_BACKWARD, _pull_back, to_drawn, by_image)
-    add(GENERATOR_BACKWARD, _pull_back, to_params, by_drawn)
+    latents = draw_latents(parts, jax.random.key(parts.config.seed), batch, 1, 0)
+    scenes = jax.jit(_scenes(parts))(jax.device_put(state.generator_params), latents)
+    images, pull_back = add(RENDERER_FORWARD, _renderer(parts), scenes)
+    add(RENDERER_BACKWARD, lambda pull_back, by: pull_back(by), pull_back, jnp.sign(images))
     return calls
 
 
-def _generator(parts: Parts):
-    """(parameters, latents) -> (scenes, views) and the pull-back to the parameters."""
+def _scenes(parts: Parts):
+    """(parameters, latents) -> (scenes, views)."""
 
     def draw(params, latents):
         scene = lambda z, random: generate(parts, params, z, random)  # noqa: E731
         scenes = jax.vmap(scene)(latents.z, latents.random)
         return scenes, place_views(parts, params, latents.view_quantiles.T)
 
-    return lambda params, latents: jax.vjp(lambda params: draw(params, latents), params)
+    return draw
 
 
 def _renderer(parts: Parts):
@@ -195,26 +222,6 @@ def _renderer(parts: Parts):
         return jax.vmap(render)(scenes, views)
 
     return lambda drawn: jax.vjp(draw, drawn)
-
-
-def _discriminator(parts: Parts, penalise: bool):
-    def gradients(params, real, fake, images_seen):
-        score = blurred_score(parts, images_seen)
-        return discriminator_gradients(parts, score, params, real, fake, penalise)
-
-    return gradients
-
-
-def _image_gradients(parts: Parts):
-    def gradients(params, real, fake, images_seen):
-        score = blurred_score(parts, images_seen)
-        return generator_image_gradients(parts, score, params, real, fake)
-
-    return gradients
-
-
-def _pull_back(pull_back, cotangent):
-    return pull_back(cotangent)
 
 
 def seconds_per_call(call: Callable[[], Any], calls: int) -> float:
@@ -240,7 +247,7 @@ def _flops(compiled: jax.stages.Compiled) -> float | None:
         flops = (compiled.cost_analysis() or {}).get("flops", 0)
     except (NotImplementedError, jax.errors.JaxRuntimeError):
         return None
-    return flops if flops > 0 else None
+    return flops if flops >= 0 else None
 
 
 def _memory_bytes(compiled: jax.stages.Compiled) -> int | None:

@@ -7,24 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.step_parts import (
-    DISCRIMINATOR,
-    DISCRIMINATOR_PENALISED,
-    GENERATOR_BACKWARD,
-    GENERATOR_FORWARD,
-    IMAGE_GRADIENT,
-    RENDERER_BACKWARD,
-    RENDERER_FORWARD,
-    Training,
-)
+from experiments.step_parts import RENDERER_BACKWARD, RENDERER_FORWARD, Training
 
 STEP = "step"
-REST = "rest (optimizers, EMA, priors, what parts measured alone do not share)"
-
-
-def program_name(penalise: bool) -> str:
-    """Of the program of the step with or without gradient penalties."""
-    return f"step {'with' if penalise else 'without'} penalties"
+REST = "rest (host, waiting between the programs)"
 
 
 def summary(
@@ -36,23 +22,23 @@ def summary(
     """Medians, and what follows from them.
 
     Args:
-      training: its programs' names and those of the parts are the keys of `seconds`.
-      seconds: per call, of each turn.
+      training: what was timed.
+      seconds: of every turn, by name: a mean step, the programs of the step per step in which they
+        run, the renderer's two passes.
       num_devices: that share the batch.
       peak_tflops: of one device, None = not known.
     """
     config = training.config
     median = {name: float(np.median(values)) * 1e3 for name, values in seconds.items()}
-    programs = {}
-    for penalise, program in training.programs.items():
-        name = program_name(penalise)
-        programs[name] = {
+    programs = {
+        name: {
             "milliseconds": median[name],
-            "compile_seconds": program.compile_seconds,
-            "gigaflops": program.flops and program.flops / 1e9,
-            "megabytes_per_device": program.memory_bytes and program.memory_bytes / 1e6,
+            "compile_seconds": cost.compile_seconds,
+            "gigaflops": None if cost.flops is None else cost.flops / 1e9,
+            "megabytes_per_device": cost.memory_bytes and cost.memory_bytes / 1e6,
         }
-    flops = [training.programs[penalise].flops for penalise in training.cycle]
+        for name, cost in training.costs.items()
+    }
     return {
         "devices": num_devices,
         "images_per_second": config.batch / median[STEP] * 1e3,
@@ -60,8 +46,27 @@ def summary(
         "quartiles": [float(value) * 1e3 for value in np.percentile(seconds[STEP], [25, 75])],
         "parts": breakdown(median, config.penalty_interval, config.batch),
         "programs": programs,
-        "arithmetic": arithmetic(flops, median[STEP], num_devices, peak_tflops),
+        "arithmetic": arithmetic(flops_per_step(training), median[STEP], num_devices, peak_tflops),
     }
+
+
+def flops_per_step(training: Training) -> float | None:
+    """Mean over a penalty interval, on all devices; None where the backend counts none."""
+    config, costs = training.config, training.costs
+    if any(cost.flops is None for cost in costs.values()):
+        return None
+    penalised = 1 / config.penalty_interval
+    # All but the last microbatch are drawn twice.
+    parts = config.microbatches
+    runs = {
+        "draw": 2 * parts - 1,
+        "penalised_gradients": parts * penalised,
+        "discriminator_gradients": parts * (1 - penalised),
+        "image_gradients": parts,
+        "generator_gradients": parts,
+        "add": 2 * (parts - 1),
+    }
+    return sum(runs.get(name, 1) * cost.flops for name, cost in costs.items())
 
 
 def breakdown(
@@ -70,25 +75,33 @@ def breakdown(
     """Where the time of a mean step goes, in the order in which it runs.
 
     Args:
-      milliseconds: of the step and of every part.
+      milliseconds: of the step, of its programs, and of the renderer's two passes alone.
       penalty_interval: steps over which the time of one computation of the penalties spreads.
       batch: images per step.
 
     Returns:
       Rows whose milliseconds add up to those of the step: the last takes what is left, and is
-      negative where the parts take longer alone than together.
+      negative where programs in a row take less than one by one.
     """
     of = milliseconds
-    plain, with_penalties = DISCRIMINATOR, DISCRIMINATOR_PENALISED
     every = "every step" if penalty_interval == 1 else f"every {penalty_interval} steps"
+    plain = of.get("discriminator_gradients")
+    if plain is None:  # penalties on every step: one program computes both
+        discriminator = {"discriminator's gradients, with penalties": of["penalised_gradients"]}
+    else:
+        penalties = (of["penalised_gradients"] - plain) / penalty_interval
+        discriminator = {
+            "discriminator's gradients, without penalties": plain,
+            f"gradient penalties, {every}": penalties,
+        }
     times = {
-        GENERATOR_FORWARD: of[GENERATOR_FORWARD],
+        "generator and priors, forward": of["draw"] - of[RENDERER_FORWARD],
         RENDERER_FORWARD: of[RENDERER_FORWARD],
-        f"{plain}, without penalties": of[plain],
-        f"gradient penalties, {every}": (of[with_penalties] - of[plain]) / penalty_interval,
-        IMAGE_GRADIENT: of[IMAGE_GRADIENT],
+        **discriminator,
+        "generator's image gradient": of["image_gradients"],
         RENDERER_BACKWARD: of[RENDERER_BACKWARD],
-        GENERATOR_BACKWARD: of[GENERATOR_BACKWARD],
+        "generator and priors, backward": of["generator_gradients"] - of[RENDERER_BACKWARD],
+        "optimizers and averages": of["update_discriminator"] + of["update_generator"],
     }
     times[REST] = of[STEP] - sum(times.values())
     return [
@@ -103,7 +116,7 @@ def breakdown(
 
 
 def arithmetic(
-    flops: Sequence[float | None],
+    flops: float | None,
     milliseconds: float,
     num_devices: int,
     peak_tflops: float | None = None,
@@ -111,7 +124,7 @@ def arithmetic(
     """Rate of the floating-point operations that XLA counts.
 
     Args:
-      flops: of every step of a penalty interval, on all devices; None = not counted.
+      flops: of a mean step, on all devices; None = not counted.
       milliseconds: of a mean step.
       num_devices: that share the work.
       peak_tflops: of one device, None = not known.
@@ -119,12 +132,11 @@ def arithmetic(
     Returns:
       None where the backend counts none.
     """
-    if None in flops:
+    if flops is None:
         return None
-    mean = float(np.mean(flops))
-    rate = mean / milliseconds / 1e9
+    rate = flops / milliseconds / 1e9
     return {
-        "gigaflops_per_step": mean / 1e9,
+        "gigaflops_per_step": flops / 1e9,
         "teraflops_per_second": rate,
         "peak_teraflops_per_second": peak_tflops and peak_tflops * num_devices,
         "percent_of_peak": peak_tflops and 100 * rate / (peak_tflops * num_devices),
@@ -157,8 +169,8 @@ def format_report(result: Mapping[str, Any]) -> str:
         f"images (quartiles {low:.2f} to {high:.2f}); without the input pipeline",
         "",
         *_columns(parts),
-        "The parts are compiled alone: they need not add up to the step, and the rest can be "
-        "negative.",
+        "The renderer is measured alone, and its time taken from that of the programs that it is "
+        "part of.",
         "",
         *_columns(programs),
         _arithmetic_line(result["arithmetic"]),

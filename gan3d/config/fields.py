@@ -51,6 +51,14 @@ class Config:
         96000, "length of the training, in images seen", minimum=1, maximum=_COUNT, may_change=True
     )
     batch: int = _field(16, "images per step, over all devices", minimum=1, maximum=65536)
+    microbatches: int = _field(
+        1,
+        "parts of a batch that go through a device one after the other, for less memory; same "
+        "step, but for rounding",
+        minimum=1,
+        maximum=65536,
+        may_change=True,
+    )
 
     yaw_degrees: float = _field(
         90.0, "viewpoint prior: yaw uniform in +-this", minimum=0, maximum=180
@@ -195,6 +203,11 @@ def validate(config: Config, num_devices: int = 1) -> None:
     if config.batch % num_devices:
         raise ValueError(
             f"batch must be divisible by the number of devices, {num_devices}, got {config.batch}"
+        )
+    if config.batch // num_devices % config.microbatches:
+        raise ValueError(
+            f"microbatches must divide the {config.batch // num_devices} images of a device, "
+            f"got {config.microbatches}"
         )
     if config.size_min > config.size_max:
         raise ValueError(

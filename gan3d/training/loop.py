@@ -25,10 +25,10 @@ from gan3d.training.dashboard import dashboard_reader, log_reading
 from gan3d.training.directory import CHECKPOINTS_NAME, SHEETS_NAME, open_run_directory
 from gan3d.training.interruption import Interrupted, StopSignals
 from gan3d.training.metrics import MetricsWriter
-from gan3d.training.parallel import AXIS, parallel_step, replicate, shard_batch
+from gan3d.training.parallel import parallel_step, replicate, shard_batch
 from gan3d.training.progress import Progress, crosses
 from gan3d.training.state import TrainState
-from gan3d.training.step import make_step, penalised
+from gan3d.training.step import penalised
 from gan3d.visualize import sample_sheet, save_png
 
 if TYPE_CHECKING:
@@ -146,16 +146,13 @@ def _steps(
 ) -> Iterator[tuple[TrainState, int, dict[str, Float[Array, ""]]]]:
     """Endless training; yields state, images seen and metrics after every step."""
     devices = jax.local_devices()
-    steps = {
-        penalise: parallel_step(make_step(parts, AXIS, penalise), devices)
-        for penalise in (False, True)
-    }
+    step = parallel_step(parts, devices)
     key = jax.random.key(parts.config.seed)
     state = replicate(state, devices)
     print("compiling the training step", flush=True)
     for images in stream:
-        step = steps[penalised(parts.config, images_seen)]
-        state, metrics = step(state, shard_batch(images, len(devices)), key)
+        penalise = penalised(parts.config, images_seen)
+        state, metrics = step(state, shard_batch(images, len(devices)), key, penalise)
         images_seen += len(images)
         yield state, images_seen, metrics
 

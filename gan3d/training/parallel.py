@@ -1,21 +1,38 @@
-"""The only `pmap`: one step on every local device, on its share of the batch."""
+"""The only `pmap`: the step's programs on every local device, each on its share of the batch.
+
+Shape letters: B batch size, D devices, R resolution.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gan3d.training.assemble import Parts
 from gan3d.training.state import TrainState
-from gan3d.training.step import Step
+from gan3d.training.step import StepPrograms, step_programs, take_step
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, UInt8
+    from jaxtyping import UInt8
 
 AXIS = "devices"
+
+# Axes of the arguments, axes of the results, and which arguments are given up. None is the same on
+# all devices and has no device axis: so the state keeps its shapes.
+_AXES = StepPrograms(
+    draw=((None, None, None, None, 0), 0, ()),
+    discriminator_gradients=((None, None, 0, 0), 0, ()),
+    penalised_gradients=((None, None, 0, 0), 0, ()),
+    update_discriminator=((None, None, 0), None, (0, 1)),
+    image_gradients=((None, None, 0, 0), 0, ()),
+    generator_gradients=((0, 0), 0, ()),
+    update_generator=((None, None, None, None, 0), None, (0, 1, 2, 3)),
+    add=((0, 0), 0, (0,)),
+)
 
 
 def replicate(state: Any, devices: Sequence[jax.Device]) -> Any:
@@ -24,8 +41,8 @@ def replicate(state: Any, devices: Sequence[jax.Device]) -> Any:
     return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
 
 
-def shard_batch(images: UInt8[Array, "B R R 3"], num_devices: int) -> UInt8[Array, "D B/D R R 3"]:
-    """Splits a batch over the devices.
+def shard_batch(images: UInt8[np.ndarray, "B R R 3"], num_devices: int) -> np.ndarray:
+    """Splits a batch over the devices, uint8 [D, B/D, R, R, 3].
 
     Raises:
       ValueError: if the batch does not divide evenly.
@@ -35,31 +52,55 @@ def shard_batch(images: UInt8[Array, "B R R 3"], num_devices: int) -> UInt8[Arra
     return images.reshape(num_devices, -1, *images.shape[1:])
 
 
-def parallel_step(step: Step, devices: Sequence[jax.Device]):
-    """`pmap` of a step made with axis_name=AXIS.
+def parallel_programs(parts: Parts, devices: Sequence[jax.Device]) -> StepPrograms:
+    """`pmap` of every piece of the step."""
+
+    def mapped(program, axes):
+        in_axes, out_axes, donated = axes
+        return jax.pmap(
+            program,
+            axis_name=AXIS,
+            in_axes=in_axes,
+            out_axes=out_axes,
+            devices=list(devices),
+            donate_argnums=donated,
+        )
+
+    return StepPrograms(*map(mapped, step_programs(parts, AXIS), _AXES))
+
+
+def parallel_step(
+    parts: Parts, devices: Sequence[jax.Device], programs: StepPrograms | None = None
+) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
+    """The training step on several devices.
 
     Args:
-      step: (state, images, key) -> (state, metrics), averaging over AXIS.
+      parts: from `assemble`.
       devices: local devices.
+      programs: from `parallel_programs`, or None to make them.
 
     Returns:
-      (state, sharded images, key) -> (state, metrics). The state keeps no device axis and is
-      donated.
+      (state, images sharded over the devices, key, penalise) -> (state, metrics). The state keeps
+      no device axis and is donated.
     """
-    mapped = jax.pmap(
-        step,
-        axis_name=AXIS,
-        in_axes=(None, 0, None),
-        out_axes=(None, None),
-        devices=list(devices),
-        donate_argnums=0,
-    )
+    programs = programs or parallel_programs(parts, devices)
+    if devices[0].platform == "cpu":
+        programs = StepPrograms(*map(_finished, programs))
+    num_devices, num_parts = len(devices), parts.config.microbatches
 
-    def run(state: TrainState, images, key) -> tuple[TrainState, dict[str, Array]]:
-        if len(images) != len(devices):
+    def run(state: TrainState, images, key, penalise: bool):
+        if len(images) != num_devices:
             raise ValueError(
-                f"images must have a leading axis of {len(devices)} devices, got {len(images)}"
+                f"images must have a leading axis of {num_devices} devices, got {len(images)}"
             )
-        return mapped(state, images, key)
+        return take_step(programs, state, np.split(images, num_parts, axis=1), key, penalise)
 
     return run
+
+
+def _finished(program: Callable[..., Any]) -> Callable[..., Any]:
+    """Waits for a program's results.
+
+    On CPU a program in the queue takes threads from the one that runs: steps took a sixth longer.
+    """
+    return lambda *arguments: jax.block_until_ready(program(*arguments))

@@ -1,161 +1,206 @@
-"""One training step, pure, as one device sees it."""
+"""One training step, in pure pieces that are compiled one by one.
+
+D first, then G against the new D. Both see the same rendered images: they are drawn once, G's
+gradient with respect to them is pulled back through the renderer by one vector-Jacobian product,
+and the penalties differentiate D alone. No second derivative crosses the renderer.
+
+In pieces, because steps with and without penalties then share all programs but one, and because a
+batch that does not fit the memory goes through the same programs in parts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from gan3d.config import Config
 from gan3d.losses import ADVERSARIAL, gradient_penalty
-from gan3d.models import Randomness
-from gan3d.priors import crease_term, laplacian_term, size_term, smoothness_fraction
-from gan3d.scene import draw_quantiles, render_scene, scene_vertices
-from gan3d.training.assemble import Parts, generate, latent_size, place_views
+from gan3d.training.assemble import Parts
 from gan3d.training.blur import blurred_score
+from gan3d.training.drawing import Drawn, draw_images, draw_latents
 from gan3d.training.state import TrainState
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, UInt8
 
-# Folded into a step's key for style mixing and noise.
-_RANDOMNESS_STREAM = 2**32 - 2
-
 Score = Callable[[Any, "Float[Array, 'R R 3']"], "Float[Array, '']"]
 Step = Callable[[TrainState, "UInt8[Array, 'B R R 3']", Any], tuple[TrainState, dict[str, Any]]]
 
 
-def make_step(parts: Parts, axis_name: str | None = None, penalise: bool = True) -> Step:
-    """The function (state, images, key) -> (state, metrics).
+class StepPrograms(NamedTuple):
+    """The pieces of a step, as one device sees them.
 
-    D first, then G against the new D. Both see the same rendered images: they are drawn once, G's
-    gradient with respect to them is pulled back through the renderer by one vector-Jacobian
-    product, and the penalties differentiate D alone. No second derivative crosses the renderer.
+    A *total* is the pair (gradients, metrics), a sum over microbatches, of one device; the updates
+    average it over microbatches and devices, so that a step communicates once per player.
+
+    Attributes:
+      draw: (generator's parameters, images seen, key, index of the microbatch, real images) ->
+        (generated images and priors, as many as real ones; their pull-back; metrics). Key is the
+        run's; images seen and the index decide what is drawn from it.
+      discriminator_gradients: (D's parameters, images seen, real, generated) -> total.
+      penalised_gradients: the same, with the gradient penalties. XLA runs convolutions inside a
+        conditional ten times slower.
+      update_discriminator: (D's parameters, optimizer's state, total) -> (parameters, state,
+        metrics).
+      image_gradients: (D's parameters, images seen, real, generated) -> (gradient of G's loss with
+        respect to the generated images, the loss).
+      generator_gradients: (pull-back, gradient with respect to the images) -> gradients.
+      update_generator: (images seen, G's parameters, their average, optimizer's state, total) ->
+        (the first four after the step, metrics).
+      add: sum of two totals.
+    """
+
+    draw: Callable[..., Any]
+    discriminator_gradients: Callable[..., Any]
+    penalised_gradients: Callable[..., Any]
+    update_discriminator: Callable[..., Any]
+    image_gradients: Callable[..., Any]
+    generator_gradients: Callable[..., Any]
+    update_generator: Callable[..., Any]
+    add: Callable[..., Any]
+
+
+def step_programs(parts: Parts, axis_name: str | None = None) -> StepPrograms:
+    """The pieces of a run's training step.
 
     Args:
       parts: from `assemble`.
-      axis_name: of the device axis over which gradients are averaged, or None.
-      penalise: whether this step computes the gradient penalties. Steps with and without are two
-        programs, see `penalised`: XLA runs convolutions inside a conditional ten times slower.
-
-    Returns:
-      The step. images are uint8 [b, R, R, 3], this device's share; key is the run's key, into
-      which the step folds images seen. Latents are drawn for the global batch and sliced, so the
-      number of devices changes nothing. Metrics are scalars, averaged.
+      axis_name: of the device axis over which the updates average, or None.
     """
     config = parts.config
 
-    def step(state: TrainState, images, key):
-        average = (lambda x: jax.lax.pmean(x, axis_name)) if axis_name else (lambda x: x)
+    def draw(params, images_seen, key, part, real):
         num_devices = jax.lax.psum(1, axis_name) if axis_name else 1
-        index = jax.lax.axis_index(axis_name) if axis_name else 0
-        key = jax.random.fold_in(key, state.images_seen)
-        real = images.astype(jnp.float32) / 127.5 - 1
-        latents = draw_latents(parts, key, images.shape[0], num_devices, index)
+        device = jax.lax.axis_index(axis_name) if axis_name else 0
+        num_shares, share = num_devices * config.microbatches, device * config.microbatches + part
+        key = jax.random.fold_in(key, images_seen)
+        latents = draw_latents(parts, key, len(real), num_shares, share)
+        images = lambda params: draw_images(parts, params, latents, images_seen)  # noqa: E731
+        return jax.vjp(images, params, has_aux=True)
 
-        draw = lambda params: draw_images(parts, params, latents, state.images_seen)  # noqa: E731
-        fake, pull_back, prior_metrics = jax.vjp(draw, state.generator_params, has_aux=True)
+    def discriminator_total(penalise):
+        def gradients(params, images_seen, real, fake):
+            score = blurred_score(parts, images_seen)
+            return discriminator_gradients(parts, score, params, _scaled(real), fake, penalise)
 
-        score = blurred_score(parts, state.images_seen)
-        d_grads, d_metrics = discriminator_gradients(
-            parts, score, state.discriminator_params, real, fake.images, penalise
+        return gradients
+
+    def mean(total):
+        total = jax.lax.pmean(total, axis_name) if axis_name else total
+        return jax.tree.map(lambda x: x / config.microbatches, total)
+
+    def update_discriminator(params, optimizer_state, total):
+        gradients, metrics = mean(total)
+        optimizer = parts.discriminator_optimizer
+        updates, optimizer_state = optimizer.update(gradients, optimizer_state)
+        return optax.apply_updates(params, updates), optimizer_state, metrics
+
+    def image_gradients(params, images_seen, real, fake):
+        score = blurred_score(parts, images_seen)
+        return generator_image_gradients(parts, score, params, _scaled(real), fake)
+
+    def generator_gradients(pull_back, image_gradients):
+        return pull_back(Drawn(image_gradients, jnp.ones(())))[0]
+
+    def update_generator(images_seen, params, average, optimizer_state, total):
+        gradients, metrics = mean(total)
+        optimizer = parts.generator_optimizer
+        updates, optimizer_state = optimizer.update(gradients, optimizer_state)
+        params = optax.apply_updates(params, updates)
+        images_seen = images_seen + config.batch
+        decay = ema_decay(config.batch, images_seen, config.ema_halflife_images)
+        average = optax.incremental_update(params, average, 1 - decay)
+        return images_seen, params, average, optimizer_state, metrics
+
+    return StepPrograms(
+        draw=draw,
+        discriminator_gradients=discriminator_total(penalise=False),
+        penalised_gradients=discriminator_total(penalise=True),
+        update_discriminator=update_discriminator,
+        image_gradients=image_gradients,
+        generator_gradients=generator_gradients,
+        update_generator=update_generator,
+        add=lambda a, b: jax.tree.map(jnp.add, a, b),
+    )
+
+
+def take_step(
+    programs: StepPrograms,
+    state: TrainState,
+    microbatches: Sequence[UInt8[Array, "... b R R 3"]],
+    key: Array,
+    penalise: bool,
+) -> tuple[TrainState, dict[str, Any]]:
+    """Runs the pieces in their order, over all microbatches of a batch.
+
+    Args:
+      programs: from `step_programs`, as they are or mapped over devices.
+      state: before the step.
+      microbatches: the parts of the batch of real images, config.microbatches of them.
+      key: the run's key.
+      penalise: whether this step computes the gradient penalties, see `penalised`.
+
+    Returns:
+      The state after the step, and metrics, averaged over the batch.
+    """
+    seen, d_params = state.images_seen, state.discriminator_params
+    gradients = programs.penalised_gradients if penalise else programs.discriminator_gradients
+    indexed = [(np.int32(part), real) for part, real in enumerate(microbatches)]
+    total = None
+    for part, real in indexed:
+        drawn = programs.draw(state.generator_params, seen, key, part, real)
+        total = _added(programs, total, gradients(d_params, seen, real, drawn[0].images))
+    d_params, d_state, d_metrics = programs.update_discriminator(
+        d_params, state.discriminator_opt, total
+    )
+
+    # Backwards, as the last microbatch is still there; of the others, what their backward pass
+    # needs would not have fitted the memory, and they are drawn once more.
+    total = None
+    for part, real in reversed(indexed):
+        drawn = drawn or programs.draw(state.generator_params, seen, key, part, real)
+        (fake, _), pull_back, metrics = drawn
+        by_images, loss = programs.image_gradients(d_params, seen, real, fake)
+        of_part = programs.generator_gradients(pull_back, by_images), {"loss_g": loss, **metrics}
+        total = _added(programs, total, of_part)
+        drawn = pull_back = None
+    seen, g_params, average, g_state, g_metrics = programs.update_generator(
+        seen, state.generator_params, state.ema_params, state.generator_opt, total
+    )
+    state = TrainState(seen, g_params, d_params, average, g_state, d_state)
+    return state, {**g_metrics, **d_metrics}
+
+
+def _added(programs: StepPrograms, total, more):
+    return more if total is None else programs.add(total, more)
+
+
+def make_step(parts: Parts, penalise: bool = True) -> Step:
+    """The whole step on one device as one pure function (state, images, key) -> (state, metrics).
+
+    Training compiles the pieces, see `training.parallel`; this is for those who trace a step.
+
+    Args:
+      parts: from `assemble`.
+      penalise: whether this step computes the gradient penalties, see `penalised`.
+
+    Returns:
+      The step. images are uint8 [config.batch, R, R, 3]; key is the run's key, into which the step
+      folds images seen.
+    """
+    programs = step_programs(parts)
+
+    def step(state: TrainState, images, key):
+        return take_step(
+            programs, state, jnp.split(images, parts.config.microbatches), key, penalise
         )
-        d_grads = average(d_grads)
-        d_updates, d_opt = parts.discriminator_optimizer.update(d_grads, state.discriminator_opt)
-        d_params = optax.apply_updates(state.discriminator_params, d_updates)
-
-        g_loss, g_images = generator_image_gradients(parts, score, d_params, real, fake.images)
-        (g_grads,) = pull_back(Drawn(g_images, jnp.ones_like(fake.prior)))
-        g_grads = average(g_grads)
-        g_updates, g_opt = parts.generator_optimizer.update(g_grads, state.generator_opt)
-        g_params = optax.apply_updates(state.generator_params, g_updates)
-
-        images_seen = state.images_seen + images.shape[0] * num_devices
-        decay = ema_decay(images.shape[0] * num_devices, images_seen, config.ema_halflife_images)
-        state = TrainState(
-            images_seen=images_seen,
-            generator_params=g_params,
-            discriminator_params=d_params,
-            ema_params=optax.incremental_update(g_params, state.ema_params, 1 - decay),
-            generator_opt=g_opt,
-            discriminator_opt=d_opt,
-        )
-        return state, average({"loss_g": g_loss, **d_metrics, **prior_metrics})
 
     return step
-
-
-class Latents(NamedTuple):
-    """What a batch of generated images is drawn from."""
-
-    z: Any
-    view_quantiles: Any
-    random: Randomness | None
-
-
-class Drawn(NamedTuple):
-    """Generated images, and the weighted sum of the priors on their shapes."""
-
-    images: Any
-    prior: Any
-
-
-def draw_latents(parts: Parts, key, batch: int, num_devices, index) -> Latents:
-    """This device's share of the global batch's latents, so that devices change nothing."""
-    z_key, view_key = jax.random.split(key)
-    total = batch * num_devices
-    z = jax.random.normal(z_key, (total, latent_size(parts)))
-    quantiles = draw_quantiles(view_key, (total,)).T
-    random = _draw_randomness(parts, jax.random.fold_in(key, _RANDOMNESS_STREAM), total)
-    share = lambda a: jax.lax.dynamic_slice_in_dim(a, index * batch, batch)  # noqa: E731
-    return Latents(*jax.tree.map(share, (z, quantiles, random)))
-
-
-def _draw_randomness(parts: Parts, key, num: int) -> Randomness | None:
-    """Second latents, crossovers and noise of `num` images; None if the run has none of these."""
-    if not parts.config.noise and not parts.config.style_mixing:
-        return None
-    z_key, mix_key, level_key, noise_key = jax.random.split(key, 4)
-    levels = parts.generator.num_levels
-    mixed = jax.random.uniform(mix_key, (num,)) < parts.config.style_mixing
-    crossover = jnp.where(mixed, jax.random.randint(level_key, (num,), 1, levels), levels)
-    z = jax.random.normal(z_key, (num, latent_size(parts)))
-    return Randomness(z, crossover, jax.random.split(noise_key, num))
-
-
-def draw_images(parts: Parts, params, latents: Latents, images_seen):
-    """x = R(G(z), v) for a batch -> (Drawn, metrics); the priors' weights follow images seen."""
-    config, stage = parts.config, parts.stage
-    scenes = jax.vmap(lambda z, random: generate(parts, params, z, random))(
-        latents.z, latents.random
-    )
-    views = place_views(parts, params, latents.view_quantiles.T)
-    pictures = jax.vmap(lambda scene, view: render_scene(scene, view, stage))(scenes, views)
-    start = scene_vertices(jnp.asarray(parts.start_surface), stage)
-    terms = {
-        "size": jax.vmap(lambda v: size_term(v, config.size_min, config.size_max)),
-        "laplacian": jax.vmap(lambda v: laplacian_term(v - start, stage.topology)),
-        "crease": jax.vmap(lambda v: crease_term(v, stage.topology)),
-    }
-    values = {name: term(pictures.vertices).mean() for name, term in terms.items()}
-    smoothness = smoothness_fraction(
-        images_seen,
-        config.smoothness_hold_images,
-        config.smoothness_halflife_images,
-        config.smoothness_floor,
-    )
-    weights = {
-        "size": config.size_weight,
-        "laplacian": smoothness * config.laplacian_weight,
-        "crease": smoothness * config.crease_weight,
-    }
-    prior = sum(weights[name] * value for name, value in values.items())
-    radius = jnp.linalg.norm(jax.lax.stop_gradient(pictures.vertices), axis=-1).mean()
-    metrics = {**values, "coverage": pictures.alpha.mean(), "radius": radius}
-    return Drawn(pictures.image, prior), metrics
 
 
 def penalised(config: Config, images_seen: int) -> bool:
@@ -164,9 +209,8 @@ def penalised(config: Config, images_seen: int) -> bool:
 
 
 def discriminator_gradients(parts: Parts, score: Score, params, real, fake, penalise: bool):
-    """Gradients of D's loss; penalties are weighted by the interval at which they are asked for."""
+    """Gradients of D's loss and metrics; penalties are weighted by their interval, in steps."""
     config, loss = parts.config, ADVERSARIAL[parts.config.loss]
-    fake = jax.lax.stop_gradient(fake)
 
     def total(params):
         one = lambda x: score(params, x)  # noqa: E731
@@ -189,7 +233,7 @@ def discriminator_gradients(parts: Parts, score: Score, params, real, fake, pena
 
 
 def generator_image_gradients(parts: Parts, score: Score, params, real, fake):
-    """G's adversarial loss and its gradient with respect to the generated images."""
+    """Gradient of G's adversarial loss with respect to the generated images, and the loss."""
     loss = ADVERSARIAL[parts.config.loss]
     scores = jax.vmap(lambda x: score(params, x))
 
@@ -197,7 +241,13 @@ def generator_image_gradients(parts: Parts, score: Score, params, real, fake):
         real_scores = scores(real) if parts.config.loss == "relativistic" else jnp.zeros(len(real))
         return loss.generator(real_scores, scores(fake))
 
-    return jax.value_and_grad(adversarial)(fake)
+    value, gradient = jax.value_and_grad(adversarial)(fake)
+    return gradient, value
+
+
+def _scaled(images: UInt8[Array, "b R R 3"]) -> Float[Array, "b R R 3"]:
+    """Of 8 bits to [-1, 1]."""
+    return images.astype(jnp.float32) / 127.5 - 1
 
 
 def ema_decay(batch, images_seen, halflife_images):

@@ -1,6 +1,8 @@
-"""Two virtual devices take the same step as one."""
+"""Two virtual devices, and microbatches, take the same step as one device and the whole batch."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import jax
 import numpy as np
@@ -9,7 +11,7 @@ from jax.tree_util import DictKey
 
 from gan3d.config import Config
 from gan3d.training.assemble import assemble, init_state
-from gan3d.training.parallel import AXIS, parallel_step, replicate, shard_batch
+from gan3d.training.parallel import parallel_step, replicate, shard_batch
 from gan3d.training.step import make_step
 
 BATCH, RESOLUTION = 4, 8
@@ -85,21 +87,34 @@ def on_one(parts, state, batches, compiled_quickly):
     return history
 
 
-@pytest.fixture(scope="module")
-def on_two(parts, state, batches, compiled_quickly):
-    devices = jax.devices()[:2]
-    step = parallel_step(make_step(parts, AXIS), devices)
+def steps_on(num_devices, parts, state, batches):
+    """[(state, metrics)] after each of two steps on virtual devices."""
+    devices = jax.devices()[:num_devices]
+    step = parallel_step(parts, devices)
     state, history = replicate(state, devices), []
     for images in batches:
-        state, metrics = step(state, shard_batch(images, 2), jax.random.key(1))
+        state, metrics = step(state, shard_batch(images, num_devices), jax.random.key(1), True)
         history.append(jax.tree.map(np.asarray, (state, metrics)))
     return history
 
 
+@pytest.fixture(scope="module")
+def on_two(parts, state, batches, compiled_quickly):
+    return steps_on(2, parts, state, batches)
+
+
+@pytest.fixture(scope="module")
+def in_microbatches(parts, state, batches, compiled_quickly):
+    """Two devices, with two microbatches of one image each."""
+    config = dataclasses.replace(CONFIG, microbatches=2)
+    return steps_on(2, dataclasses.replace(parts, config=config), state, batches)
+
+
 @pytest.mark.parametrize("step", [0, 1])
-def test_two_devices_take_the_same_step_as_one(on_one, on_two, step):
+@pytest.mark.parametrize("way", ["on_two", "in_microbatches"])
+def test_shares_of_a_batch_take_the_same_step_as_the_whole(on_one, request, way, step):
     """Parameters, moments and average, every leaf to 1e-5 of its largest entry; and metrics."""
-    (one, metrics_of_one), (two, metrics_of_two) = on_one[step], on_two[step]
+    (one, metrics_of_one), (two, metrics_of_two) = on_one[step], request.getfixturevalue(way)[step]
     assert jax.tree.structure(one) == jax.tree.structure(two)
     for (path, a), b in zip(jax.tree.leaves_with_path(one), jax.tree.leaves(two), strict=True):
         name = jax.tree_util.keystr(path)
@@ -139,10 +154,10 @@ def test_a_batch_that_does_not_divide_is_refused(batches):
 
 @pytest.mark.parametrize("num_shards", [1, 4])
 def test_a_wrong_number_of_shards_is_refused(parts, state, batches, num_shards):
-    step = parallel_step(make_step(parts, AXIS), jax.devices()[:2])
+    step = parallel_step(parts, jax.devices()[:2])
     message = f"images must have a leading axis of 2 devices, got {num_shards}"
     with pytest.raises(ValueError, match=message):
-        step(state, shard_batch(batches[0], num_shards), jax.random.key(1))
+        step(state, shard_batch(batches[0], num_shards), jax.random.key(1), True)
 
 
 def test_replicas_look_like_the_original_on_every_device():

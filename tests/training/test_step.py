@@ -259,9 +259,9 @@ def test_nonsaturating_generator_needs_no_real_images(parts, state, images):
     gradients = compiled(
         lambda real: generator_image_gradients(parts, score(parts), params, real, fake)
     )
-    value, slope = gradients(fake[::-1])
+    slope, value = gradients(fake[::-1])
     np.testing.assert_allclose(value, softplus(-scores(parts, params, fake)).mean(), rtol=1e-5)
-    other_value, other_slope = gradients(jnp.zeros_like(fake))
+    other_slope, other_value = gradients(jnp.zeros_like(fake))
     assert value == other_value
     np.testing.assert_array_equal(slope, other_slope)
 
