@@ -1,9 +1,12 @@
 """Trains a generator of textured 3D meshes; stopped at any point, the same command continues.
 
-Without flags this is the demo: procedural heads, 32x32, on a CPU.
+Without flags this is the demo: procedural heads, 32x32, on a CPU. All devices are used. Several
+processes, one per host, train one run together: give each the same command and its own number, or
+--cluster where Slurm, Open MPI or a Cloud TPU started them.
 
   python -m experiments.train
   python -m experiments.train --preset=faces64 --data=folder:photographs
+  python -m experiments.train --coordinator=first-host:12355 --num_processes=2 --process_id=0
 """
 
 from __future__ import annotations
@@ -18,30 +21,60 @@ from experiments.flags import UsageError
 from gan3d.config import Config, validate
 
 
+def _define_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    define = lambda kind, *args, **kwargs: kind(*args, flag_values=values, **kwargs)  # noqa: E731
+    define(flags.DEFINE_string, "run", None, "run directory; default runs/PRESET")
+    define(flags.DEFINE_string, "coordinator", None, "HOST:PORT at which the first process listens")
+    define(flags.DEFINE_integer, "num_processes", None, "processes that train together")
+    define(flags.DEFINE_integer, "process_id", None, "which of them this is, from 0")
+    define(
+        flags.DEFINE_boolean, "cluster", False, "train with the processes that the cluster started"
+    )
+    experiment_flags.define_config_flags(values)
+    return values
+
+
 def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
-    flag_values = flags.FlagValues()
-    flags.DEFINE_string("run", None, "run directory; default runs/PRESET", flag_values=flag_values)
-    experiment_flags.define_config_flags(flag_values)
-    experiment_flags.parse(flag_values, argv, __doc__)
-    config = experiment_flags.config_from_flags(flag_values)
-    return train(config, flag_values.run or f"runs/{config.preset}")
+    values = _define_flags()
+    experiment_flags.parse(values, argv, __doc__)
+    config = experiment_flags.config_from_flags(values)
+    _join_others(values)
+    return train(config, values.run or f"runs/{config.preset}")
+
+
+def _join_others(values: flags.FlagValues) -> None:
+    names = ("coordinator", "num_processes", "process_id")
+    given = [values[name].value for name in names]
+    if not values.cluster and given == [None, None, None]:
+        return
+    if values.cluster and given != [None, None, None]:
+        raise UsageError(f"--cluster finds out what {', '.join('--' + n for n in names)} say")
+    from gan3d.training import processes  # slow imports, after the flags are known to be right
+
+    try:
+        processes.join(*given)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def train(config: Config, run_dir: str) -> int:
     """Trains in `run_dir`; returns the exit code."""
     import jax  # slow imports, after the flags are known to be right
 
-    from gan3d.training import checkpoint, directory, interruption, loop
+    from gan3d.training import checkpoint, directory, interruption, loop, processes
 
     try:
-        devices = jax.local_devices()
+        devices = jax.devices()
         validate(config, len(devices))
-        directory.check_run_directory(run_dir, config)
+        if processes.is_first():
+            directory.check_run_directory(run_dir, config)
         source = loop.open_training_source(config)
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
-    print(_announcement(config, run_dir, len(source), devices), flush=True)
+    if processes.is_first():
+        print(_announcement(config, run_dir, len(source), devices), flush=True)
     try:
         loop.train(config, run_dir, source)
     except (checkpoint.CheckpointError, FloatingPointError) as error:
@@ -57,8 +90,14 @@ def _announcement(config: Config, run_dir: str, num_images: int, devices: Sequen
     return (
         f"training preset {config.preset}: {config.data} ({num_images:,} images) at "
         f"{config.resolution}x{config.resolution}, {config.images:,} images in batches of "
-        f"{config.batch}, on {len(devices)} x {devices[0].device_kind}, in {run_dir}"
+        f"{config.batch}, on {len(devices)} x {devices[0].device_kind}"
+        f"{_processes(devices)}, in {run_dir}"
     )
+
+
+def _processes(devices: Sequence) -> str:
+    number = len({device.process_index for device in devices})
+    return f" of {number} processes" if number > 1 else ""
 
 
 if __name__ == "__main__":

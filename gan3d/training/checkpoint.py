@@ -51,6 +51,7 @@ class Checkpoints:
             preservation_policy=checkpoint_managers.LatestN(keep),
             create=not read_only,
             cleanup_tmp_directories=not read_only,
+            multiprocessing_options=_alone(),
         )
         self._manager = ocp.CheckpointManager(
             self._directory, options=options, item_names=("state", "leaves")
@@ -163,6 +164,14 @@ class Checkpoints:
             path.rename(target)
             logging.warning("Moved damaged checkpoint %s to %s", path, target.name)
         self._manager.reload()
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Orbax would wait for all processes of a run, of which one alone keeps the checkpoints."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    this = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=this, active_processes={this})
 
 
 def _has_content(path: Path) -> bool:

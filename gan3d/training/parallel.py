@@ -76,17 +76,18 @@ def parallel_step(
 
     Args:
       parts: from `assemble`.
-      devices: local devices.
+      devices: of all processes, `jax.devices()` or those of one process.
       programs: from `parallel_programs`, or None to make them.
 
     Returns:
-      (state, images sharded over the devices, key, penalise) -> (state, metrics). The state keeps
-      no device axis and is donated.
+      (state, images sharded over this process's devices, key, penalise) -> (state, metrics). The
+      state keeps no device axis and is donated.
     """
     programs = programs or parallel_programs(parts, devices)
     if devices[0].platform == "cpu":
         programs = StepPrograms(*map(_finished, programs))
-    num_devices, num_parts = len(devices), parts.config.microbatches
+    num_devices = sum(device.process_index == jax.process_index() for device in devices)
+    num_parts = parts.config.microbatches
 
     def run(state: TrainState, images, key, penalise: bool):
         if len(images) != num_devices:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from gan3d.training.metrics import MetricsWriter
-
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
+
+    from gan3d.training.record import NoRecord, Record
 
 # Metrics shown in the progress line; all of them go to the files.
 _SHOWN = ("loss_g", "loss_d", "coverage")
@@ -26,7 +26,7 @@ class Progress:
     """Averages metrics between reports and prints a line with speed and time left.
 
     Args:
-      writer: receives the averages.
+      record: receives the averages, and the lines.
       images_seen: where the run starts.
       total_images: where it ends.
       interval_images: images between reports.
@@ -37,13 +37,13 @@ class Progress:
 
     def __init__(
         self,
-        writer: MetricsWriter,
+        record: Record | NoRecord,
         images_seen: int,
         total_images: int,
         interval_images: int,
         max_in_flight: int = 0,
     ):
-        self._writer = writer
+        self._record = record
         self._total_images = total_images
         self._interval_images = interval_images
         self._max_in_flight = max_in_flight
@@ -96,14 +96,14 @@ class Progress:
         )
         means = {n: float(np.mean([m[n] for m in self._collected])) for n in self._collected[0]}
         self._last, self._collected = now, []
-        self._writer.write(self._images_seen, {**means, "images_per_second": speed})
+        self._record.write(self._images_seen, {**means, "images_per_second": speed})
         parts = [
             f"{self._images_seen:,}/{self._total_images:,} images",
             f"{speed:.1f} images/s",
             *(f"{name} {means[name]:.3f}" for name in _SHOWN if name in means),
             f"{_duration(self._total_images - self._images_seen, mean_speed)} left",
         ]
-        print(" | ".join(parts), flush=True)
+        self._record.say(" | ".join(parts))
 
 
 def crosses(interval: int, before: int, after: int) -> bool:

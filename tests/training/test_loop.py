@@ -14,7 +14,7 @@ import pytest
 from absl import logging
 
 from gan3d import config as config_lib
-from gan3d.training import loop
+from gan3d.training import loop, record
 from gan3d.training.checkpoint import Checkpoints
 from gan3d.training.interruption import Interrupted
 from gan3d.training.metrics import read_metrics
@@ -87,15 +87,18 @@ def small_parts(monkeypatch):
         return parts
 
     monkeypatch.setattr(loop, "assemble", assemble)
-    monkeypatch.setattr(loop, "init_state", init_state)
     monkeypatch.setattr(loop, "parallel_step", parallel_step)
-    monkeypatch.setattr(loop, "sample_scenes", lambda parts, params, key, num: params["w"])
-    monkeypatch.setattr(loop, "draw_views", lambda parts, params, key, num: None)
-    monkeypatch.setattr(loop, "dashboard_reader", lambda parts: lambda params: params["w"])
     log = lambda writer, images, w: writer.write(images, {"dashboard/w": w.sum()})  # noqa: E731
-    monkeypatch.setattr(loop, "log_reading", log)
-    sheet = lambda scenes, views, stage: np.zeros((8, 8, 3), np.uint8)  # noqa: E731
-    monkeypatch.setattr(loop, "sample_sheet", sheet)
+    replacements = dict(
+        init_state=init_state,
+        sample_scenes=lambda parts, params, key, num: params["w"],
+        draw_views=lambda parts, params, key, num: None,
+        dashboard_reader=lambda parts: lambda params: params["w"],
+        log_reading=log,
+        sample_sheet=lambda scenes, views, stage: np.zeros((8, 8, 3), np.uint8),
+    )
+    for name, replacement in replacements.items():
+        monkeypatch.setattr(record, name, replacement)
     logging.set_verbosity(logging.WARNING)
     return parts
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import jax.numpy as jnp
 import pytest
 
@@ -18,25 +20,26 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def writer(tmp_path):
+def record(tmp_path):
+    """Of a run's record what the progress needs."""
     with MetricsWriter(tmp_path) as writer:
-        yield writer
+        yield types.SimpleNamespace(path=writer.path, write=writer.write, say=print)
 
 
 def metrics(loss: float) -> dict:
     return {"loss_g": jnp.float32(loss), "loss_d": jnp.float32(1), "coverage": jnp.float32(0.5)}
 
 
-def test_averages_between_reports(writer, clock):
-    progress = Progress(writer, images_seen=0, total_images=1000, interval_images=20)
+def test_averages_between_reports(record, clock):
+    progress = Progress(record, images_seen=0, total_images=1000, interval_images=20)
     for step, loss in enumerate([1.0, 2.0, 3.0, 5.0], start=1):
         progress.add(10 * step, metrics(loss))
-    rows = read_metrics(writer.path)
+    rows = read_metrics(record.path)
     assert [(row["images"], row["loss_g"]) for row in rows] == [(20, 1.5), (40, 4.0)]
 
 
-def test_line_has_speed_and_time_left_without_the_compiling_steps(writer, clock, capsys):
-    progress = Progress(writer, images_seen=0, total_images=1000, interval_images=40)
+def test_line_has_speed_and_time_left_without_the_compiling_steps(record, clock, capsys):
+    progress = Progress(record, images_seen=0, total_images=1000, interval_images=40)
     for images_seen in (10, 20, 30):
         progress.add(images_seen, metrics(1.0))
     assert capsys.readouterr().out == ""
@@ -47,37 +50,37 @@ def test_line_has_speed_and_time_left_without_the_compiling_steps(writer, clock,
     )
 
 
-def test_resumed_run_reports_at_the_same_places(writer):
-    progress = Progress(writer, images_seen=30, total_images=1000, interval_images=20)
+def test_resumed_run_reports_at_the_same_places(record):
+    progress = Progress(record, images_seen=30, total_images=1000, interval_images=20)
     progress.add(40, metrics(1.0))
-    assert [row["images"] for row in read_metrics(writer.path)] == [40]
+    assert [row["images"] for row in read_metrics(record.path)] == [40]
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_stops_at_a_value_that_is_not_finite(writer, loss):
-    progress = Progress(writer, images_seen=0, total_images=1000, interval_images=20)
+def test_stops_at_a_value_that_is_not_finite(record, loss):
+    progress = Progress(record, images_seen=0, total_images=1000, interval_images=20)
     with pytest.raises(FloatingPointError, match=rf"loss_g is {loss} at 10 images"):
         progress.add(10, metrics(loss))
 
 
-def test_steps_in_flight_are_looked_at_later(writer):
-    progress = Progress(writer, 0, 1000, interval_images=10, max_in_flight=2)
+def test_steps_in_flight_are_looked_at_later(record):
+    progress = Progress(record, 0, 1000, interval_images=10, max_in_flight=2)
     progress.add(10, metrics(1.0))
     progress.add(20, metrics(float("nan")))
-    assert read_metrics(writer.path) == []
+    assert read_metrics(record.path) == []
     progress.add(30, metrics(1.0))
-    assert [row["images"] for row in read_metrics(writer.path)] == [10]
+    assert [row["images"] for row in read_metrics(record.path)] == [10]
     with pytest.raises(FloatingPointError, match="at 20 images"):
         progress.drain()
 
 
-def test_finish_reports_the_rest(writer):
-    progress = Progress(writer, 0, 1000, interval_images=100)
+def test_finish_reports_the_rest(record):
+    progress = Progress(record, 0, 1000, interval_images=100)
     progress.add(10, metrics(1.0))
     progress.finish()
-    assert [row["images"] for row in read_metrics(writer.path)] == [10]
+    assert [row["images"] for row in read_metrics(record.path)] == [10]
     progress.finish()
-    assert len(read_metrics(writer.path)) == 1
+    assert len(read_metrics(record.path)) == 1
 
 
 def test_crosses():
