@@ -20,12 +20,14 @@ from gan3d.data.folder import FolderSource
 from gan3d.data.heads import HeadsSource, head_scene, head_scenes, head_view
 from gan3d.data.pipeline import Batches, batches
 from gan3d.data.sources import ImageSource, open_source
+from gan3d.data.tfds_source import TfdsSource
 
 __all__ = [
     "Batches",
     "FolderSource",
     "HeadsSource",
     "ImageSource",
+    "TfdsSource",
     "UnreadableImageError",
     "batches",
     "head_scene",
