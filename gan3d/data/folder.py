@@ -37,7 +37,7 @@ class FolderSource(EncodedSource):
         root = Path(path).expanduser()
         if not os.fspath(path) or not root.is_dir():
             raise ValueError(f"data must name an existing folder, got {name!r}")
-        identities = _image_files(root)
+        identities = image_files(root)
         if not identities:
             extensions = ", ".join(EXTENSIONS)
             raise ValueError(f"data must name a folder with {extensions} files, got {name!r}")
@@ -51,7 +51,7 @@ class FolderSource(EncodedSource):
         )
 
 
-def _image_files(root: Path) -> list[Identity]:
+def image_files(root: Path) -> list[Identity]:
     """Files below `root` that have an image's extension in any case, sorted by path.
 
     Returns:
