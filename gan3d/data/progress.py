@@ -34,6 +34,7 @@ def with_progress(items: Iterable[_T], total: int, what: str, start: int = 0) ->
             last = now
             rate = count / (now - began)
             done = start + count + 1
-            minutes = (total - done) / rate / 60
+            seconds = (total - done) / rate
+            left = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
             numbers = what.format(f"{done:,} of {total:,}")
-            logging.info("%s, %.0f/s, about %.0f min left", numbers, rate, minutes)
+            logging.info("%s, %.0f/s, about %s left", numbers, rate, left)

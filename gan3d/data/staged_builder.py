@@ -19,7 +19,6 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
-from tensorflow_datasets.core import dataset_builder
 
 from gan3d.data.locks import exclusive
 from gan3d.data.progress import with_progress
@@ -28,7 +27,7 @@ FILE_FORMAT = "array_record"
 _PLAN = "plan.json"
 
 
-class StagedBuilder(dataset_builder.ShardBasedBuilder, skip_registration=True):
+class StagedBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """A dataset of one split, "train", whose examples are a function of their number.
 
     No TensorFlow: examples are written as array_record, with images that are encoded already. Of an
