@@ -60,12 +60,22 @@ def batches(
     """
     if len(source) < 1:
         raise ValueError(f"source must hold at least 1 image, got {source.name!r} with none")
+    if prefetch < 0:
+        raise ValueError(f"prefetch must be at least 0, got {prefetch}")
+    _check_numbers(batch_size, start_images, process_index, process_count)
+    share = batch_size // process_count
+    start = start_images + process_index * share
+    return Batches(_prepare(source, share, batch_size, seed, start, mirror), prefetch)
+
+
+def _check_numbers(
+    batch_size: int, start_images: int, process_index: int, process_count: int
+) -> None:
+    """Raises ValueError if a number is out of range."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if start_images < 0:
         raise ValueError(f"start_images must be at least 0, got {start_images}")
-    if prefetch < 0:
-        raise ValueError(f"prefetch must be at least 0, got {prefetch}")
     if process_count < 1:
         raise ValueError(f"process_count must be at least 1, got {process_count}")
     if not 0 <= process_index < process_count:
@@ -74,9 +84,6 @@ def batches(
         raise ValueError(
             f"batch_size must be divisible by process_count, {process_count}, got {batch_size}"
         )
-    share = batch_size // process_count
-    start = start_images + process_index * share
-    return Batches(_prepare(source, share, batch_size, seed, start, mirror), prefetch)
 
 
 class Batches(Iterator):
