@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import json
 import subprocess
 import sys
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan3d.data import TfdsSource, batches, encoded, open_source
+from gan3d.data import TfdsSource, UnreadableImageError, batches, encoded, open_source
 from gan3d.data.tfds_source import parse_spec
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -195,14 +197,31 @@ def test_damaged_dataset_is_one_line(prepared, tmp_path, damage):
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("damage", ["emptied", "overwritten"])
+def test_file_that_turns_bad_during_a_run_is_one_line(prepared, tmp_path, damage):
+    directory = copy(prepared, tmp_path)
+    source = TfdsSource("tfds:levels:train[2:]", 8, data_dir=tmp_path, memory_bytes=0)
+    (shard,) = directory.glob("*train*")
+    shard.write_bytes(b"" if damage == "emptied" else bytes(shard.stat().st_size))
+    with pytest.raises(
+        UnreadableImageError, match=r"^image 3 of tfds:levels:train\[2:\] can no"
+    ) as e:
+        source[3]
+    assert len(str(e.value).splitlines()) == 1
+
+
 def test_features_that_need_tensorflow(prepared, tmp_path):
     directory = copy(prepared, tmp_path)
-    features = directory / "features.json"
-    features.write_text(
-        features.read_text().replace("image_feature.Image", "video_feature.Video", 1)
-    )
-    with pytest.raises(ValueError, match=r"pip install tensorflow|cannot be read"):
-        TfdsSource("tfds:levels", 8, data_dir=tmp_path)
+    path = directory / "features.json"
+    features = json.loads(path.read_text())
+    features["featuresDict"]["features"]["film"] = {
+        "pythonClassName": "tensorflow_datasets.core.features.video_feature.Video",
+        "video": {"shape": {"dimensions": ["-1", "16", "16", "3"]}, "dtype": "uint8"},
+    }
+    path.write_text(json.dumps(features))
+    if importlib.util.find_spec("tensorflow") is None:
+        with pytest.raises(ValueError, match=r"features that only TensorFlow reads: pip install"):
+            TfdsSource("tfds:levels", 8, data_dir=tmp_path)
 
 
 def test_images_whose_values_are_floats_are_refused():
