@@ -63,6 +63,7 @@ def train(config: Config, run_dir: str) -> int:
     """Trains in `run_dir`; returns the exit code."""
     import jax  # slow imports, after the flags are known to be right
 
+    from gan3d.data import UnreadableImageError
     from gan3d.training import checkpoint, directory, interruption, loop, processes
 
     try:
@@ -77,7 +78,7 @@ def train(config: Config, run_dir: str) -> int:
         print(_announcement(config, run_dir, len(source), devices), flush=True)
     try:
         loop.train(config, run_dir, source)
-    except (checkpoint.CheckpointError, FloatingPointError) as error:
+    except (checkpoint.CheckpointError, FloatingPointError, UnreadableImageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except interruption.Interrupted as stop:

@@ -31,8 +31,10 @@ if xla_knows("xla_cpu_use_fusion_emitters"):
     QUICK.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("XLA_FLAGS", " ".join(QUICK))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Tests of the cache have one of their own; no other may fill that of the person who runs them.
+os.environ["GAN3D_CACHE"] = ""
 
-import jax
+import jax  # noqa: E402
 
 # Tracing makes very many objects and little garbage: collecting it takes a good part of its time.
 gc.freeze()

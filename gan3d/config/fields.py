@@ -38,7 +38,11 @@ class Config:
 
     preset: str = _field("demo", "named preset this configuration started from", may_change=True)
 
-    data: str = _field("heads", "training images: 'heads' (procedural) or 'folder:PATH'")
+    data: str = _field(
+        "heads",
+        "training images: 'heads' (procedural), 'folder:PATH', "
+        "'tfds:NAME[/CONFIG][:SPLIT][:FEATURE]' (a prepared TensorFlow dataset) or 'ffhq'",
+    )
     num_heads: int = _field(
         16384, "number of different procedural heads", minimum=1, maximum=_COUNT
     )

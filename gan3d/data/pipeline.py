@@ -32,19 +32,27 @@ def batches(
     start_images: int = 0,
     mirror: bool = False,
     prefetch: int = 2,
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> Batches:
     """Endless batches of a source: every epoch is a new permutation; a batch may span epochs.
 
+    The image at a position of the stream, mirrored or not, depends on the seed and the position
+    alone. Of several processes each gets its share of every batch, in order: one after the other
+    the shares are the batch that a single process would get.
+
     Args:
       source: the images.
-      batch_size: images per batch, B.
+      batch_size: images per batch over all processes, B.
       seed: seed of the order and of the mirroring.
       start_images: position of the first image; images seen so far, when a run is resumed.
       mirror: mirror half of the images, chosen at random by position.
       prefetch: batches prepared ahead by a thread; 0 = none, each is prepared when asked for.
+      process_index: which process this is, in [0, P).
+      process_count: number of processes, P; divides B.
 
     Returns:
-      Iterator of uint8 [B, R, R, 3]. Close it, or use it as a context manager, to stop the
+      Iterator of uint8 [B/P, R, R, 3]. Close it, or use it as a context manager, to stop the
       thread.
 
     Raises:
@@ -52,13 +60,30 @@ def batches(
     """
     if len(source) < 1:
         raise ValueError(f"source must hold at least 1 image, got {source.name!r} with none")
+    if prefetch < 0:
+        raise ValueError(f"prefetch must be at least 0, got {prefetch}")
+    _check_numbers(batch_size, start_images, process_index, process_count)
+    share = batch_size // process_count
+    start = start_images + process_index * share
+    return Batches(_prepare(source, share, batch_size, seed, start, mirror), prefetch)
+
+
+def _check_numbers(
+    batch_size: int, start_images: int, process_index: int, process_count: int
+) -> None:
+    """Raises ValueError if a number is out of range."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if start_images < 0:
         raise ValueError(f"start_images must be at least 0, got {start_images}")
-    if prefetch < 0:
-        raise ValueError(f"prefetch must be at least 0, got {prefetch}")
-    return Batches(_prepare(source, batch_size, seed, start_images, mirror), prefetch)
+    if process_count < 1:
+        raise ValueError(f"process_count must be at least 1, got {process_count}")
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process_index must be in [0, {process_count}), got {process_index}")
+    if batch_size % process_count:
+        raise ValueError(
+            f"batch_size must be divisible by process_count, {process_count}, got {batch_size}"
+        )
 
 
 class Batches(Iterator):
@@ -116,12 +141,12 @@ def mirrored(seed: int, positions: Int[np.ndarray, " B"]) -> Bool[np.ndarray, " 
 
 
 def _prepare(
-    source: ImageSource, batch_size: int, seed: int, position: int, mirror: bool
+    source: ImageSource, share: int, stride: int, seed: int, position: int, mirror: bool
 ) -> Iterator[UInt8[np.ndarray, "B R R 3"]]:
-    """The stream itself, from `position` on."""
+    """The stream itself: `share` images from `position` on, and again every `stride` positions."""
     orders: dict[int, np.ndarray] = {}
     while True:
-        positions = np.arange(position, position + batch_size, dtype=np.int64)
+        positions = np.arange(position, position + share, dtype=np.int64)
         epochs, offsets = np.divmod(positions, len(source))
         orders = {
             epoch: orders[epoch] if epoch in orders else epoch_order(len(source), seed, epoch)
@@ -133,7 +158,7 @@ def _prepare(
             flips = mirrored(seed, positions)[:, None, None, None]
             images = np.where(flips, images[:, :, ::-1], images)
         yield images
-        position += batch_size
+        position += stride
 
 
 def _fetch(source: ImageSource, indices: Int[np.ndarray, " B"]) -> UInt8[np.ndarray, "B R R 3"]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gan3d.data.folder import FolderSource
 from gan3d.data.heads import HeadsSource
+from gan3d.data.tfds_source import FORM, TfdsSource
 from gan3d.scene import ViewPrior
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 class ImageSource(Protocol):
     """A finite, ordered set of square images, all of one resolution.
 
+    Position i is the same image at every opening, as long as what it is read from has not changed.
     A source may also have `batch(indices int [N]) -> uint8 [N, R, R, 3]`, when it is faster at many
     images at once.
 
@@ -48,7 +50,9 @@ def open_source(
     """Opens a source of training images.
 
     Args:
-      spec: "heads", the procedural heads, or "folder:PATH", the images in and below a folder.
+      spec: "heads", the procedural heads; "folder:PATH", the images in and below a folder;
+        "tfds:NAME[/CONFIG][:SPLIT][:FEATURE]", the images of a prepared TensorFlow dataset; "ffhq",
+        short for "tfds:ffhq".
       resolution: height and width of the images, in pixels.
       seed: which family of heads; heads only, as all that follow.
       yaw_degrees: viewpoints have yaw uniform in +-this.
@@ -61,7 +65,8 @@ def open_source(
       The source.
 
     Raises:
-      ValueError: `spec` is of neither form, or there is no such folder, or no usable image in it.
+      ValueError: `spec` is of none of these forms, or there is no such folder or dataset, or no
+        usable image in it.
     """
     if spec == "heads":
         prior = ViewPrior(math.radians(yaw_degrees), math.radians(pitch_degrees), view_prior)
@@ -71,4 +76,8 @@ def open_source(
     kind, _, path = spec.partition(":")
     if kind == "folder":
         return FolderSource(path, resolution)
-    raise ValueError(f"data must be 'heads' or 'folder:PATH', got {spec!r}")
+    if kind == "tfds":
+        return TfdsSource(spec, resolution)
+    if spec == "ffhq":
+        return TfdsSource("tfds:ffhq", resolution)
+    raise ValueError(f"data must be 'heads', 'ffhq', 'folder:PATH' or '{FORM}', got {spec!r}")

@@ -88,7 +88,8 @@ def train(
         record.start(images_seen, state.ema_params)
         record.say("compiling the training step")
         progress = _progress(config, record, images_seen)
-        for state, images_seen, metrics in _steps(parts, state, images_seen, stream):
+        steps = _steps(parts, state, images_seen, stream)
+        for state, images_seen, metrics in steps:
             progress.add(images_seen, metrics)
             before = images_seen - config.batch
             finished = images_seen >= config.images

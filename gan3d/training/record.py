@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan3d.config import Config
 from gan3d.training.assemble import Parts, draw_views, init_state, sample_scenes
 from gan3d.training.checkpoint import Checkpoints
 from gan3d.training.dashboard import dashboard_reader, log_reading

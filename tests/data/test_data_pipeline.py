@@ -108,6 +108,43 @@ def test_no_mirror_by_default():
     assert (images[:, 0, 0, 0] > images[:, 0, 3, 0]).all()
 
 
+def parts(process_count, count, **arguments):
+    """What each of several processes gets, batch by batch."""
+    streams = [
+        batches(
+            NumberedSource(10),
+            12,
+            seed=5,
+            process_index=i,
+            process_count=process_count,
+            **arguments,
+        )
+        for i in range(process_count)
+    ]
+    shares = [[next(stream) for stream in streams] for _ in range(count)]
+    for stream in streams:
+        stream.close()
+    return shares
+
+
+@pytest.mark.parametrize("process_count", [1, 2, 4])
+@pytest.mark.parametrize("start", [0, 7])
+def test_shares_of_the_processes_are_the_batch_of_one(process_count, start):
+    with batches(NumberedSource(10), 12, seed=5, start_images=start, mirror=True) as stream:
+        whole = [next(stream) for _ in range(5)]
+    shared = parts(process_count, 5, start_images=start, mirror=True)
+    for batch, shares in zip(whole, shared, strict=True):
+        assert [len(share) for share in shares] == [12 // process_count] * process_count
+        np.testing.assert_array_equal(np.concatenate(shares), batch)
+
+
+def test_processes_share_every_epoch_without_overlap():
+    """12 images a batch, 10 an epoch: 5 batches are 6 epochs."""
+    numbers = np.concatenate([s[:, 0, 3, 0] for shares in parts(4, 5) for s in shares])
+    for epoch in numbers.reshape(6, 10):
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(10))
+
+
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_errors_of_the_source_reach_the_consumer(prefetch):
     stream = batches(FailingSource(10), 4, seed=0, prefetch=prefetch)
@@ -145,6 +182,12 @@ def test_bad_arguments_are_named():
         batches(NumberedSource(1), 1, seed=0, start_images=-1)
     with pytest.raises(ValueError, match="prefetch must be at least 0, got -1"):
         batches(NumberedSource(1), 1, seed=0, prefetch=-1)
+    with pytest.raises(ValueError, match="process_count must be at least 1, got 0"):
+        batches(NumberedSource(1), 1, seed=0, process_count=0)
+    with pytest.raises(ValueError, match=r"process_index must be in \[0, 2\), got 2"):
+        batches(NumberedSource(1), 2, seed=0, process_index=2, process_count=2)
+    with pytest.raises(ValueError, match="batch_size must be divisible by process_count, 4, got 6"):
+        batches(NumberedSource(1), 6, seed=0, process_count=4)
 
 
 def running():

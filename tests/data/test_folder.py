@@ -2,31 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from picture_files import BLUE, GREEN, RED, WHITE, assert_corners, quarters
 from PIL import Image
 
-from gan3d.data import FolderSource, open_source
-from gan3d.data.folder import decode_image
-
-RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
-
-
-def quarters(size=64):
-    """Red and green above, blue and white below."""
-    image = np.zeros((size, size, 3), np.uint8)
-    half = size // 2
-    image[:half, :half], image[:half, half:] = RED, GREEN
-    image[half:, :half], image[half:, half:] = BLUE, WHITE
-    return Image.fromarray(image)
-
-
-def corners(image):
-    """The colours well inside the four quarters, row by row."""
-    low, high = image.shape[0] // 4, 3 * image.shape[0] // 4
-    return [image[i, j].astype(int) for i in (low, high) for j in (low, high)]
-
-
-def assert_corners(image, expected, atol=8):
-    np.testing.assert_allclose(corners(image), expected, atol=atol)
+from gan3d.data import FolderSource, UnreadableImageError, batches, open_source
 
 
 def write_truncated_jpeg(path):
@@ -55,9 +34,9 @@ def nasty(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("cache_bytes", [2**30, 0])
-def test_nasty_folder(nasty, cache_bytes):
-    source = FolderSource(nasty, 32, cache_bytes=cache_bytes)
+@pytest.mark.parametrize("memory_bytes", [2**30, 0])
+def test_nasty_folder(nasty, memory_bytes):
+    source = FolderSource(nasty, 32, memory_bytes=memory_bytes)
     assert len(source) == 6
     images = source.batch(np.arange(6))
     assert images.shape == (6, 32, 32, 3)
@@ -84,77 +63,11 @@ def test_skipped_files_are_logged_with_count_name_and_reason(nasty, caplog):
 
 def test_order_is_that_of_the_paths(nasty):
     source = FolderSource(nasty, 32)
-    names = [file.relative_to(nasty).as_posix() for file in source._files]
-    assert names == sorted(names)
-
-
-def test_16_bit_greyscale_keeps_its_range(nasty):
-    image = decode_image(nasty / "f_grey16.png", 32).astype(int)
-    assert (image[..., 0] == image[..., 2]).all()
-    np.testing.assert_allclose(image[16, :, 0], np.linspace(2, 253, 32), atol=3)
-
-
-@pytest.mark.parametrize("mode", ["L", "1", "P", "LA"])
-def test_other_modes(tmp_path, mode):
-    quarters().convert(mode).save(tmp_path / "image.png")
-    grey = [76, 150, 29, 255]
-    expected = [RED, GREEN, BLUE, WHITE] if mode == "P" else [(g, g, g) for g in grey]
-    image = decode_image(tmp_path / "image.png", 32)
-    if mode == "1":
-        assert image.shape == (32, 32, 3)
-    else:
-        assert_corners(image, expected)
-
-
-def test_transparency_is_laid_over_white(tmp_path):
-    image = quarters().convert("RGBA")
-    alpha = np.full((64, 64), 255, np.uint8)
-    alpha[:32, :32] = 0
-    alpha[:32, 32:] = 128
-    image.putalpha(Image.fromarray(alpha))
-    image.save(tmp_path / "image.png")
-    decoded = decode_image(tmp_path / "image.png", 32)
-    assert_corners(decoded, [WHITE, (127, 255, 127), BLUE, WHITE])
-
-
-def test_transparent_palette(tmp_path):
-    image = quarters().convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
-    red = image.getpixel((0, 0))
-    image.save(tmp_path / "image.png", transparency=red)
-    assert_corners(decode_image(tmp_path / "image.png", 32), [WHITE, GREEN, BLUE, WHITE])
-
-
-def test_exif_rotation_is_undone(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    quarters().save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    decoded = decode_image(tmp_path / "turned.jpg", 32)
-    assert_corners(decoded, [BLUE, RED, WHITE, GREEN])
-
-
-def test_damaged_exif_does_not_lose_the_image(tmp_path):
-    quarters().save(tmp_path / "image.jpg", exif=b"Exif\x00\x00nonsense", quality=95)
-    assert_corners(decode_image(tmp_path / "image.jpg", 32), [RED, GREEN, BLUE, WHITE])
-
-
-@pytest.mark.parametrize("size", [(96, 64), (64, 96)])
-def test_centre_crop(tmp_path, size):
-    wide = Image.new("RGB", size, (90, 90, 90))
-    wide.paste(quarters(), ((size[0] - 64) // 2, (size[1] - 64) // 2))
-    wide.save(tmp_path / "image.png")
-    assert_corners(decode_image(tmp_path / "image.png", 32), [RED, GREEN, BLUE, WHITE])
-
-
-def test_small_images_are_enlarged(tmp_path):
-    quarters(16).save(tmp_path / "image.png")
-    assert_corners(decode_image(tmp_path / "image.png", 64), [RED, GREEN, BLUE, WHITE])
-
-
-def test_resize_is_antialiased(tmp_path):
-    checks = np.indices((256, 256)).sum(0) % 2 * 255
-    Image.fromarray(checks.astype(np.uint8)).save(tmp_path / "image.png")
-    image = decode_image(tmp_path / "image.png", 32).astype(int)
-    np.testing.assert_allclose(image, 127, atol=3)
+    for i, name in enumerate(["a_plain.jpg", "b_upper.PNG", "deep/c.webp", "deep/er/d.jpeg"]):
+        alone = nasty / f"only_{i}"
+        alone.mkdir()
+        (alone / "image.png").write_bytes((nasty / name).read_bytes())
+        np.testing.assert_array_equal(FolderSource(alone, 32)[0], source[i])
 
 
 def test_12_megapixel_photo(tmp_path):
@@ -197,5 +110,59 @@ def test_open_source(nasty):
     assert heads.name == "heads"
     assert len(heads) == 5
     assert heads.prior.yaw_range == pytest.approx(np.pi / 4)
-    with pytest.raises(ValueError, match="data must be 'heads' or 'folder:PATH', got 'faces'"):
+    with pytest.raises(ValueError, match=r"data must be 'heads', 'ffhq', .*, got 'faces'"):
         open_source("faces", 32)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "folder gone"])
+def test_file_that_turns_bad_during_a_run_is_named(tmp_path, damage):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(3):
+        quarters(32 + i).save(folder / f"{i}.png")
+    source = FolderSource(folder, 32, memory_bytes=0)
+    if damage == "truncated":
+        (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:50])
+    else:
+        (folder / "1.png").unlink()
+    if damage == "folder gone":
+        for i in (0, 2):
+            (folder / f"{i}.png").unlink()
+        folder.rmdir()
+    with batches(source, 3, seed=0) as stream:
+        with pytest.raises(UnreadableImageError, match=r"\d\.png of folder:.* can no longer be"):
+            next(stream)
+        assert list(stream) == []
+    with pytest.raises(UnreadableImageError) as caught:
+        source.batch(np.array([1]))
+    message = str(caught.value)
+    assert message.startswith(f"1.png of folder:{folder} can no longer be read: ")
+    assert len(message.splitlines()) == 1
+
+
+def test_images_in_memory_outlive_their_files(tmp_path):
+    quarters().save(tmp_path / "image.png")
+    source = FolderSource(tmp_path, 32)
+    (tmp_path / "image.png").unlink()
+    assert_corners(source[0], [RED, GREEN, BLUE, WHITE])
+    source[0][:] = 0
+    assert source[0].any()
+
+
+def test_link_to_nothing_is_skipped(tmp_path):
+    quarters().save(tmp_path / "image.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "nothing.png")
+    source = FolderSource(tmp_path, 32)
+    assert len(source) == 1
+    assert [name for name, _ in source.skipped] == ["link.png"]
+
+
+def test_thousands_of_skipped_files_do_not_fill_the_log(tmp_path, caplog):
+    quarters().save(tmp_path / "image.png")
+    for i in range(60):
+        (tmp_path / f"{i}.jpg").touch()
+    with caplog.at_level("INFO", logger="absl"):
+        FolderSource(tmp_path, 32)
+    assert "skipped 60 of 61 files" in caplog.text
+    assert "and 10 more" in caplog.text
+    assert len(caplog.text.splitlines()) < 60

@@ -8,6 +8,7 @@ from experiments import flags as experiment_flags
 from experiments import train
 from gan3d import config as config_lib
 from gan3d.config import Config
+from gan3d.data import UnreadableImageError
 from gan3d.training import loop
 from gan3d.training.checkpoint import CheckpointError
 from gan3d.training.directory import open_run_directory
@@ -42,7 +43,9 @@ def trained(monkeypatch):
         (["--yaw_degrees=200"], "yaw_degrees must be at most 180, got 200.0"),
         (["--fov_degrees=nan"], "fov_degrees must be finite, got nan"),
         (["--loss=hinge"], "--loss=hinge: value should be one of <relativistic|nonsaturating>"),
-        (["--data=cats"], "data must be 'heads' or 'folder:PATH', got 'cats'"),
+        (["--data=cats"], "data must be 'heads', 'ffhq', 'folder:PATH' or 'tfds:NAME"),
+        (["--data=tfds:fashion_mnist"], "is not prepared in"),
+        (["--data=tfds:a:b:c:d"], "data must be of the form tfds:NAME"),
         (["--data=folder:no/such/folder"], "data must name an existing folder"),
         (["--preset=faces64"], "data must name a folder, as in folder:PATH"),
         (["--mirror=perhaps"], "--mirror=perhaps"),
@@ -111,6 +114,7 @@ def test_help_names_every_field(capsys):
         (Interrupted("SIGINT: saved", 2), 130),
         (FloatingPointError("loss_g is nan at 5 images"), 1),
         (CheckpointError("of a different model"), 1),
+        (UnreadableImageError("a.png of folder:x can no longer be read: gone"), 1),
     ],
 )
 def test_how_a_run_ends_is_one_line_and_an_exit_code(error, code, tmp_path, capsys, monkeypatch):
