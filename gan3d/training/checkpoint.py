@@ -47,9 +47,11 @@ class Checkpoints:
     def __init__(self, directory: str | os.PathLike, keep: int = 3, read_only: bool = False):
         self._directory = Path(directory).absolute()
         self._read_only = read_only
+        if not read_only:
+            self._directory.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.LatestN(keep),
-            create=not read_only,
+            create=False,
             cleanup_tmp_directories=not read_only,
             multiprocessing_options=_alone(),
         )

@@ -1,0 +1,130 @@
+"""The real program on one device, on eight, and in two processes that talk over loopback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import training_runs
+from training_runs import finish, losses, wait_until_logged
+
+from gan3d.training import processes
+
+STEPS, BATCH = 20, 8
+SIZES = dict(
+    images=STEPS * BATCH,
+    batch=BATCH,
+    log_interval_images=BATCH,
+    sheet_interval_images=STEPS * BATCH,
+    checkpoint_interval_images=STEPS * BATCH,
+    # Adam's first steps are as long as its rate however small a gradient is, so that rounding
+    # grows with the rate.
+    generator_learning_rate=1e-4,
+    discriminator_learning_rate=1e-4,
+)
+ENDLESS = {**SIZES, "images": 10**7, "checkpoint_interval_images": 20 * BATCH}
+WAIT_FOR_THE_DEAD_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("processes")
+    training_runs.write_photographs(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def alone(workplace) -> list[dict]:
+    """What one process with one device logs."""
+    code, output = finish(training_runs.start(workplace, "alone", SIZES))
+    assert code == 0, output
+    return losses(workplace / "alone")
+
+
+def start_two(workplace: Path, run: str, sizes: dict) -> list:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    together = [f"--coordinator=localhost:{port}", "--num_processes=2"]
+    return [
+        training_runs.start(workplace, run, sizes, [*together, f"--process_id={i}"])
+        for i in range(2)
+    ]
+
+
+def assert_same_losses(actual: list[dict], expected: list[dict]) -> None:
+    """In all steps within 1e-4; the looks at the samples, too."""
+    assert [row.keys() for row in actual] == [row.keys() for row in expected]
+    assert sum("loss_g" in row for row in expected) == STEPS
+    for row, other in zip(actual, expected, strict=True):
+        for name, value in row.items():
+            if not isinstance(value, dict):  # a histogram
+                np.testing.assert_allclose(value, other[name], atol=1e-4, err_msg=name)
+
+
+def test_eight_devices_train_as_one(workplace, alone):
+    code, output = finish(training_runs.start(workplace, "eight", SIZES, num_devices=8))
+    assert code == 0, output
+    assert "on 8 x cpu" in output
+    assert_same_losses(losses(workplace / "eight"), alone)
+
+
+def test_two_processes_train_as_one(workplace, alone):
+    (code, output), (other_code, other_output) = map(finish, start_two(workplace, "two", SIZES))
+    assert code == other_code == 0, output + other_output
+    assert "on 2 x cpu of 2 processes" in output
+    assert "finished" in output and "finished" not in other_output
+    assert_same_losses(losses(workplace / "two"), alone)
+    # One checkpoint, complete, and nothing else beside it.
+    assert os.listdir(workplace / "two" / "checkpoints") == [str(STEPS * BATCH)]
+    _, images = training_runs.final_state(workplace / "two")
+    assert images == STEPS * BATCH
+
+
+def test_stopped_or_killed_they_end_together_and_resume(workplace):
+    run_dir = workplace / "stopped"
+    both = start_two(workplace, "stopped", ENDLESS)
+    wait_until_logged(both[0], run_dir, 5 * BATCH)
+    both[1].send_signal(signal.SIGTERM)
+    for code, output in map(finish, both):
+        assert code == 128 + signal.SIGTERM, output
+        assert "the same command continues" in output
+    _, saved = training_runs.final_state(run_dir)
+
+    both = start_two(workplace, "stopped", ENDLESS)
+    wait_until_logged(both[0], run_dir, saved + 5 * BATCH)
+    both[1].kill()
+    killed_at = time.monotonic()
+    code, output = finish(both[0])
+    assert time.monotonic() - killed_at < WAIT_FOR_THE_DEAD_SECONDS
+    assert code not in (0, -signal.SIGKILL), output
+    assert f"resuming at {saved:,} images" in output
+    finish(both[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("localhost:1", None, 0), "must be given together, got 'localhost:1', None and 0"),
+        (("localhost", 2, 0), "coordinator must be HOST:PORT, got 'localhost'"),
+        (("localhost:0", 2, 0), "coordinator must be HOST:PORT, got 'localhost:0'"),
+        (("localhost:1", 0, 0), "num_processes must be at least 1, got 0"),
+        (("localhost:1", 2, 2), "process_id must be at least 0 and less than 2, got 2"),
+    ],
+)
+def test_wrong_numbers_are_refused(arguments, message):
+    with pytest.raises(ValueError) as error:
+        processes.join(*arguments)
+    assert message in str(error.value)
+
+
+def test_one_process_is_first_and_agrees_with_itself():
+    tree = {"a": np.arange(3)}
+    assert processes.is_first()
+    assert processes.from_first(tree) is tree
+    assert processes.greatest(7) == 7
