@@ -133,6 +133,12 @@ class Config:
         64, "base channels of the discriminator", minimum=4, maximum=4096
     )
 
+    precision: str = _field(
+        "float32",
+        "type of the networks' features; geometry, penalties and optimizer are float32",
+        choices=("float32", "bfloat16"),
+    )
+
     loss: str = _field(
         "relativistic", "adversarial loss", choices=("relativistic", "nonsaturating")
     )

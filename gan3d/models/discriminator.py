@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from gan3d.models.layers import Conv, Dense, activate, channels, downsample
 
@@ -17,23 +18,29 @@ class Discriminator(nn.Module):
 
     Attributes:
       width: half the largest number of feature channels.
+      dtype: of the features; None = the image's. The score is computed in float32 from them.
     """
 
     width: int
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, image: Float[Array, "H W 3"]) -> Float[Array, ""]:
         size = image.shape[0]
-        x = Conv(channels(self.width, size), 1)(image)
+        x = self._conv(channels(self.width, size), 1)(image)
         while size > 4:
             size //= 2
             x = self._block(x, channels(self.width, size))
-        x = activate(Conv(x.shape[-1])(x)).reshape(-1)
+        x = activate(self._conv(x.shape[-1])(x)).reshape(-1)
+        x = x if self.dtype is None else x.astype(jnp.float32)
         x = activate(Dense(2 * self.width)(x))
         return Dense(1)(x)[0]
 
     def _block(self, x, features):
         """Halves the size; the second convolution runs on the small map to save work."""
-        residual = Conv(x.shape[-1])(activate(x))
-        residual = Conv(features)(activate(downsample(residual)))
-        return (Conv(features, 1)(downsample(x)) + residual) * 0.5**0.5
+        residual = self._conv(x.shape[-1])(activate(x))
+        residual = self._conv(features)(activate(downsample(residual)))
+        return (self._conv(features, 1)(downsample(x)) + residual) * 0.5**0.5
+
+    def _conv(self, features, size=3):
+        return Conv(features, size, dtype=self.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -66,6 +66,8 @@ class Generator(nn.Module):
       padding: of the chart, see `layers.pad`.
       pyramid: False = only the finest displacement map, with the coarsest one's gain.
       noise: whether the levels have noise inputs; without `Randomness` they are silent.
+      dtype: of the features; None = that of the parameters. Displacements and colours are added up
+        in float32.
     """
 
     surface_size: int
@@ -80,6 +82,7 @@ class Generator(nn.Module):
     padding: str = "octahedral"
     pyramid: bool = True
     noise: bool = False
+    dtype: Any = None
 
     @property
     def num_levels(self) -> int:
@@ -108,6 +111,7 @@ class Generator(nn.Module):
         x = self.param("start", nn.initializers.normal(1.0), (size, size, self._channels(size)))
         displacement = jnp.zeros((size, size, 3), x.dtype)
         texture = jnp.zeros((size, size, 3), x.dtype)
+        painted = None if self.dtype is None else jnp.float32
         for level, w in enumerate(styles):
             if level > 0:
                 # Fewer channels first, then more pixels: a quarter of the work.
@@ -119,16 +123,18 @@ class Generator(nn.Module):
                     texture = upsample(texture, self.padding)
             x = self._layer(x, w, size, key(level, 1))
             if size <= self.surface_size and self._gain(level, size):
-                head = StyledConv(3, 1, demodulate=False, zero_init=True, name=f"shape_{size}")
+                head = StyledConv(
+                    3, 1, demodulate=False, zero_init=True, dtype=painted, name=f"shape_{size}"
+                )
                 displacement = displacement + self._gain(level, size) * head(x, w)
             if size <= self.texture_size:
-                head = StyledConv(3, 1, demodulate=False, name=f"texture_{size}")
+                head = StyledConv(3, 1, demodulate=False, dtype=painted, name=f"texture_{size}")
                 texture = texture + head(x, w)
         return displacement, jnp.tanh(texture)
 
     def _layer(self, x, w, size, key):
         """A styled convolution to the channels of a size, its noise and its activation."""
-        x = StyledConv(self._channels(size), padding=self.padding)(x, w)
+        x = StyledConv(self._channels(size), padding=self.padding, dtype=self.dtype)(x, w)
         return activate(Noise()(x, key) if self.noise else x)
 
     def _gain(self, level, size):

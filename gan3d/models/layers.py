@@ -2,11 +2,13 @@
 
 Weights are stored at unit variance and scaled when used (equalised learning rate: Karras et al.
 2018, "Progressive growing of GANs"), so that one Adam step is the same fraction of every weight.
+
+Parameters, styles and statistics are float32 whatever the type in which features are computed.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -21,6 +23,11 @@ _LEAK = 0.2
 def activate(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Leaky ReLU with unit gain for a unit-variance input."""
     return nn.leaky_relu(x, _LEAK) * jnp.sqrt(2 / (1 + _LEAK**2)).astype(x.dtype)
+
+
+def cast(x: Float[Array, "..."], dtype: Any) -> Float[Array, "..."]:
+    """To a type; None = as it is."""
+    return x if dtype is None else x.astype(dtype)
 
 
 def channels(width: int, resolution: int) -> int:
@@ -58,20 +65,24 @@ class Conv(nn.Module):
       size: kernel size, odd.
       padding: "zero", "edge" or "octahedral" (the chart's borders fold onto themselves).
       gain: standard deviation of the output for a unit-variance input at the start.
+      dtype: of the features; None = as they come.
     """
 
     features: int
     size: int = 3
     padding: str = "zero"
     gain: float = 1.0
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "H W I"]) -> Float[Array, "H W O"]:
+        x = cast(x, self.dtype)
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(1.0), shape)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:])
         scale = self.gain * (shape[0] * shape[1] * shape[2]) ** -0.5
-        return convolve(x, kernel * scale, self.padding) + bias[None, None]
+        y = convolve(x, cast(kernel * scale, self.dtype), self.padding)
+        return y + cast(bias, self.dtype)[None, None]
 
 
 class StyledConv(nn.Module):
@@ -90,20 +101,23 @@ class StyledConv(nn.Module):
     padding: str = "zero"
     demodulate: bool = True
     zero_init: bool = False
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "H W I"], w: Float[Array, "L"]) -> Float[Array, "H W O"]:
+        x = cast(x, self.dtype)
         shape = (self.size, self.size, x.shape[-1], self.features)
         init = nn.initializers.zeros if self.zero_init else nn.initializers.normal(1.0)
         kernel = self.param("kernel", init, shape)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:])
         kernel = kernel * (shape[0] * shape[1] * shape[2]) ** -0.5
         style = Dense(x.shape[-1], bias_init=1.0, name="style")(w)
-        y = convolve(x * style[None, None], kernel, self.padding)
+        modulated = x * cast(style, self.dtype)[None, None]
+        y = convolve(modulated, cast(kernel, self.dtype), self.padding)
         if self.demodulate:
             power = (style**2) @ (kernel**2).sum((0, 1))
-            y = y * jax.lax.rsqrt(power + 1e-8)[None, None]
-        return y + bias[None, None]
+            y = y * cast(jax.lax.rsqrt(power + 1e-8), self.dtype)[None, None]
+        return y + cast(bias, self.dtype)[None, None]
 
 
 class Noise(nn.Module):
@@ -114,7 +128,7 @@ class Noise(nn.Module):
         strength = self.param("strength", nn.initializers.zeros, ())
         if key is None:
             return x
-        return x + strength * jax.random.normal(key, (*x.shape[:2], 1), x.dtype)
+        return x + strength.astype(x.dtype) * jax.random.normal(key, (*x.shape[:2], 1), x.dtype)
 
 
 def convolve(x: Float[Array, "H W I"], kernel: Float[Array, "K K I O"], padding: str):

@@ -51,6 +51,7 @@ class Parts:
 def assemble(config: Config) -> Parts:
     """Builds networks, stage, prior and optimizers."""
     learned = config.view_prior == "learned"
+    dtype = None if config.precision == "float32" else jnp.dtype(config.precision)
     prior = ViewPrior(
         math.radians(config.yaw_degrees),
         math.radians(config.pitch_degrees),
@@ -78,11 +79,12 @@ def assemble(config: Config) -> Parts:
         pyramid=config.pyramid,
         noise=config.noise,
         padding="octahedral" if config.chart == "octahedral" else "edge",
+        dtype=dtype,
     )
     return Parts(
         config=config,
         generator=generator,
-        discriminator=Discriminator(config.discriminator_width),
+        discriminator=Discriminator(config.discriminator_width, dtype),
         stage=stage,
         prior=prior,
         view_quantiles=ViewQuantiles() if learned else None,

@@ -22,11 +22,18 @@ _SMALLEST = 0.1  # pixels; a narrower Gaussian is one pixel
 
 
 def blurred_score(
-    parts: Parts, images_seen: Int[Array, ""]
+    parts: Parts, images_seen: Int[Array, ""], precise: bool = False
 ) -> Callable[[Any, Float[Array, "R R 3"]], Float[Array, ""]]:
-    """(parameters, image) -> score of the discriminator, through the blur of this moment."""
+    """(parameters, image) -> score of the discriminator, through the blur of this moment.
+
+    Args:
+      parts: from `assemble`.
+      images_seen: the moment.
+      precise: in float32 whatever the precision of the run.
+    """
     config = parts.config
-    score = lambda params, image: parts.discriminator.apply({"params": params}, image)  # noqa: E731
+    discriminator = parts.discriminator.clone(dtype=None) if precise else parts.discriminator
+    score = lambda params, image: discriminator.apply({"params": params}, image)  # noqa: E731
     if not config.blur_pixels:
         return score
     remaining = 1 - images_seen / config.blur_images

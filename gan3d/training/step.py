@@ -85,8 +85,9 @@ def step_programs(parts: Parts, axis_name: str | None = None) -> StepPrograms:
 
     def discriminator_total(penalise):
         def gradients(params, images_seen, real, fake):
-            score = blurred_score(parts, images_seen)
-            return discriminator_gradients(parts, score, params, _scaled(real), fake, penalise)
+            score, precise = (blurred_score(parts, images_seen, exact) for exact in (False, True))
+            penalty_score = precise if penalise else None
+            return discriminator_gradients(parts, score, params, _scaled(real), fake, penalty_score)
 
         return gradients
 
@@ -208,18 +209,35 @@ def penalised(config: Config, images_seen: int) -> bool:
     return (images_seen // config.batch) % config.penalty_interval == 0
 
 
-def discriminator_gradients(parts: Parts, score: Score, params, real, fake, penalise: bool):
-    """Gradients of D's loss and metrics; penalties are weighted by their interval, in steps."""
+def discriminator_gradients(
+    parts: Parts, score: Score, params, real, fake, penalty_score: Score | None
+):
+    """Gradients of D's loss and metrics.
+
+    Args:
+      parts: from `assemble`.
+      score: of D, in the run's precision.
+      params: of D.
+      real: images in [-1, 1].
+      fake: as many generated ones.
+      penalty_score: of D in float32, for the penalties, which are weighted by their interval in
+        steps; None = no penalties.
+    """
     config, loss = parts.config, ADVERSARIAL[parts.config.loss]
 
     def total(params):
         one = lambda x: score(params, x)  # noqa: E731
         real_scores, fake_scores = jnp.split(jax.vmap(one)(jnp.concatenate([real, fake])), 2)
         value = loss.discriminator(real_scores, fake_scores)
-        norm = lambda gamma, x: gradient_penalty(one, x) if gamma and penalise else jnp.zeros(())  # noqa: E731
-        # Scaled by the interval, a metric's mean over many steps is the mean norm.
-        r1 = config.penalty_interval * norm(config.r1_gamma, real)
-        r2 = config.penalty_interval * norm(config.r2_gamma, fake)
+
+        def norm(gamma, images):
+            if not gamma or penalty_score is None:
+                return jnp.zeros(())
+            # Scaled by the interval, a metric's mean over many steps is the mean norm.
+            slope = gradient_penalty(lambda x: penalty_score(params, x), images)
+            return config.penalty_interval * slope
+
+        r1, r2 = norm(config.r1_gamma, real), norm(config.r2_gamma, fake)
         metrics = {
             "loss_d": value,
             "score_real": real_scores.mean(),

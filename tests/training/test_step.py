@@ -207,7 +207,7 @@ def test_steps_between_have_no_penalty(parts, state, images):
     real, fake = scaled(images), scaled(images[::-1] // 2)
     params = state.discriminator_params
     actual, metrics = compiled(
-        lambda p: discriminator_gradients(parts, score(parts), p, real, fake, penalise=False)
+        lambda p: discriminator_gradients(parts, score(parts), p, real, fake, penalty_score=None)
     )(params)
     expected = compiled(jax.grad(lambda p: discriminator_loss(parts, p, real, fake, 0)))(params)
     assert_gradients_agree(actual, expected, 1e-5)
