@@ -6,13 +6,14 @@
 | heads64  | procedural heads         | 64   | GPU    | not yet trained: no GPU was at hand        |
 | heads128 | procedural heads         | 128  | GPU    | not yet trained: no GPU was at hand        |
 | faces64  | photographs, --data      | 64   | GPU    | tried for ten minutes; see BUILD_NOTES.md  |
-| ffhq128  | FFHQ thumbnails, --data  | 128  | GPU    | not yet trained: no GPU was at hand        |
+| ffhq128  | FFHQ thumbnails          | 128  | GPU    | not yet trained: no GPU was at hand        |
 | paper128 | the same                 | 128  | GPU    | not yet trained: no GPU was at hand        |
 
 All but paper128 have the relativistic loss with R1 and R2 (R3GAN: Huang et al. 2024), with penalty
 weights that grow with the number of pixels as theirs do. paper128 is nearer to the paper, whose
 generator and loss are StyleGAN's: eight mapping layers, noise, style mixing, non-saturating loss,
-R1 every sixteenth step (Karras et al. 2020). Widths, mesh sizes and schedules are our choice.
+R1 every sixteenth step (Karras et al. 2020). FFHQ has to be prepared once, see
+`experiments.prepare`. Widths, mesh sizes and schedules are our choice.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ _FACES64 = dataclasses.replace(
 _FFHQ128 = dataclasses.replace(
     _HEADS128,
     preset="ffhq128",
-    data="folder:",
+    data="ffhq",
     mirror=True,
     yaw_degrees=45.0,
     pitch_degrees=15.0,
