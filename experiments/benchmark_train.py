@@ -2,11 +2,12 @@
 
     python -m experiments.benchmark_train
     python -m experiments.benchmark_train --preset=faces64 --batch=64 --json=training.json
+    python -m experiments.benchmark_train --coordinator=HOST:12355 --num_processes=2 --process_id=0
 
-The step is the one that training runs, on all local devices, with and without gradient penalties in
-the proportion that --penalty_interval sets. Every step sees the same batch of random images, which
-is in memory already: no data is read, and what the input pipeline costs is not included. Every turn
-starts from the initial parameters.
+The step is the one that training runs, on all devices of all processes, with and without gradient
+penalties in the proportion that --penalty_interval sets. Every step sees the same batch of random
+images, which is in memory already: no data is read, and what the input pipeline costs is not
+included. Every turn starts from the initial parameters.
 
 The programs of the step are timed one by one while it trains, the renderer, which is a part of two
 of them, alone, for one device's share of the batch. All take turns; numbers are medians over the
@@ -34,12 +35,13 @@ from experiments import flags as experiment_flags
 from experiments.flags import UsageError
 from experiments.step_parts import (
     Training,
+    prepare_all_reduce,
     prepare_renderer,
     prepare_training,
     seconds_per_call,
     seconds_per_program,
 )
-from experiments.step_report import STEP, format_report, summary
+from experiments.step_report import COMMUNICATION, STEP, format_report, summary
 from gan3d.config import Config, validate
 from gan3d.training.assemble import assemble
 
@@ -60,6 +62,7 @@ def _define_flags() -> flags.FlagValues:
         None,
         "peak TFLOP/s of one device, to give the share of it; None = not known",
     )
+    experiment_flags.define_process_flags(values)
     experiment_flags.define_config_flags(values)
     return values
 
@@ -84,35 +87,36 @@ def benchmark(
       What --json holds.
     """
     report(announcement(config))
-    parts, num_devices = assemble(config), jax.local_device_count()
+    parts, num_devices = assemble(config), jax.device_count()
     shape = (config.batch, config.resolution, config.resolution, 3)
     images = np.random.default_rng(config.seed).integers(0, 256, shape, np.uint8)
     training = prepare_training(parts, images, report)
-    renderer = prepare_renderer(parts, training.state, config.batch // num_devices, report)
+    alone = prepare_renderer(parts, training.state, config.batch // num_devices, report)
+    alone[COMMUNICATION], gradient_bytes = prepare_all_reduce(training.state)
     steps = math.ceil(steps / config.penalty_interval) * config.penalty_interval
-    _turn(training, renderer, 1)  # what runs only once is not measured: allocations, page faults
+    _turn(training, alone, 1)  # what runs only once is not measured: allocations, page faults
     seconds = collections.defaultdict(list)
     for repeat in range(repeats):
         report(f"repeat {repeat + 1} of {repeats}")
-        for name, value in _turn(training, renderer, steps).items():
+        for name, value in _turn(training, alone, steps).items():
             seconds[name].append(value)
     return {
         "machine": _machine(),
         "config": dataclasses.asdict(config),
         "repeats": repeats,
         "steps": steps,
-        **summary(training, seconds, num_devices, peak_tflops),
+        **summary(training, seconds, num_devices, gradient_bytes, peak_tflops),
     }
 
 
 def _turn(
-    training: Training, renderer: Mapping[str, Callable[[], Any]], steps: int
+    training: Training, alone: Mapping[str, Callable[[], Any]], steps: int
 ) -> dict[str, float]:
-    """Seconds per step, per program of it, and per pass of the renderer."""
+    """Seconds per step, per program of it, and per call of what is measured alone."""
     return {
         STEP: seconds_per_call(training.start(), steps),
         **seconds_per_program(training, max(steps, training.config.penalty_interval)),
-        **{name: seconds_per_call(call, steps) for name, call in renderer.items()},
+        **{name: seconds_per_call(call, steps) for name, call in alone.items()},
     }
 
 
@@ -123,7 +127,7 @@ def announcement(config: Config) -> str:
         f"training step of preset {config.preset}: {config.resolution}x{config.resolution}, "
         f"batch {config.batch}, {num_faces:,} faces, widths {config.generator_width} and "
         f"{config.discriminator_width}, penalties every {config.penalty_interval} steps, "
-        f"on {jax.local_device_count()} x {jax.local_devices()[0].device_kind}, "
+        f"on {jax.device_count()} x {jax.devices()[0].device_kind}, "
         f"jax {jax.__version__}"
     )
 
@@ -153,7 +157,7 @@ def _checked(values: flags.FlagValues) -> Config:
     config = experiment_flags.config_from_flags(values)
     try:
         # No data is opened, so that a preset that needs a folder is measured without one.
-        validate(dataclasses.replace(config, data="heads"), jax.local_device_count())
+        validate(dataclasses.replace(config, data="heads"), jax.device_count())
     except ValueError as error:
         raise UsageError(str(error)) from error
     return config
@@ -163,10 +167,14 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     values = _define_flags()
     experiment_flags.parse(values, argv, __doc__)
+    experiment_flags.join_others(values)
     config = _checked(values)
     # A compilation read from disk would not count.
     jax.config.update("jax_enable_compilation_cache", False)
-    result = benchmark(config, values.repeats, values.steps, values.peak_tflops)
+    report = _say if jax.process_index() == 0 else lambda line: None
+    result = benchmark(config, values.repeats, values.steps, values.peak_tflops, report)
+    if jax.process_index() > 0:
+        return 0
     print(format_report(result))
     if values.json:
         path = pathlib.Path(values.json)

@@ -43,6 +43,36 @@ def config_from_flags(flag_values: flags.FlagValues) -> Config:
     return preset(flag_values.preset, **given)
 
 
+def define_process_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the flags with which several processes find one another, see `join_others`."""
+    define = lambda kind, *args: kind(*args, flag_values=flag_values)  # noqa: E731
+    define(flags.DEFINE_string, "coordinator", None, "HOST:PORT at which the first process listens")
+    define(flags.DEFINE_integer, "num_processes", None, "processes that work together")
+    define(flags.DEFINE_integer, "process_id", None, "which of them this is, from 0")
+    text = "work together with the processes that the cluster started"
+    define(flags.DEFINE_boolean, "cluster", False, text)
+
+
+def join_others(flag_values: flags.FlagValues) -> None:
+    """Makes this process one of several if flags say so; before jax is used.
+
+    Raises:
+      UsageError: the flags do not fit together, or this is no cluster that jax knows.
+    """
+    names = ("coordinator", "num_processes", "process_id")
+    given = [flag_values[name].value for name in names]
+    if not flag_values.cluster and given == [None, None, None]:
+        return
+    if flag_values.cluster and given != [None, None, None]:
+        raise UsageError(f"--cluster finds out what {', '.join('--' + n for n in names)} say")
+    from gan3d.training import processes  # slow imports, after the flags are known to be right
+
+    try:
+        processes.join(*given)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 def parse(flag_values: flags.FlagValues, argv: Sequence[str], description: str) -> None:
     """Parses the command line.
 

@@ -20,7 +20,13 @@ from gan3d.config import Config
 from gan3d.scene import render_scene
 from gan3d.training.assemble import Parts, generate, init_state, place_views
 from gan3d.training.drawing import draw_latents
-from gan3d.training.parallel import parallel_programs, parallel_step, replicate, shard_batch
+from gan3d.training.parallel import (
+    AXIS,
+    parallel_programs,
+    parallel_step,
+    replicate,
+    shard_batch,
+)
 from gan3d.training.state import TrainState
 from gan3d.training.step import StepPrograms, penalised
 
@@ -86,9 +92,8 @@ class Training(NamedTuple):
           programs: None = this training's own.
         """
         order = itertools.cycle(self.cycle if penalise is None else [penalise])
-        devices = jax.local_devices()
-        state = replicate(self.state, devices)
-        take = parallel_step(self.parts, devices, programs or self.programs)
+        state = replicate(self.state, jax.local_devices())
+        take = parallel_step(self.parts, jax.devices(), programs or self.programs)
 
         def step():
             nonlocal state
@@ -101,14 +106,14 @@ class Training(NamedTuple):
 def prepare_training(
     parts: Parts, images: UInt8[np.ndarray, "B R R 3"], report: Callable[[str], None]
 ) -> Training:
-    """Compiles the step for all local devices and draws the initial state.
+    """Compiles the step for all devices, of all processes, and draws the initial state.
 
     Args:
       parts: from `assemble`.
       images: the batch that every step sees.
       report: called with one line of progress at a time.
     """
-    devices, costs = jax.local_devices(), {}
+    devices, costs = jax.devices(), {}
     programs = StepPrograms(
         *(
             _compiled_at_first_call(name, program, len(devices), costs, report)
@@ -117,7 +122,9 @@ def prepare_training(
     )
     state = jax.tree.map(np.array, jax.device_get(init_state(parts, parts.config.seed)))
     key = jax.random.key(parts.config.seed)
-    training = Training(parts, programs, costs, state, shard_batch(images, len(devices)), key)
+    share = np.split(images, jax.process_count())[jax.process_index()]
+    sharded = shard_batch(share, jax.local_device_count())
+    training = Training(parts, programs, costs, state, sharded, key)
     for penalise in dict.fromkeys(training.cycle):
         training.start(penalise)()
     return training
@@ -166,6 +173,20 @@ def seconds_per_program(training: Training, steps: int) -> dict[str, float]:
         step()
         counts.update(name for name in totals if totals[name] != before.get(name))
     return {name: totals[name] / counts[name] for name in counts}
+
+
+def prepare_all_reduce(state: TrainState) -> tuple[Callable[[], Any], int]:
+    """The communication of a step alone: the sum of all gradients over all devices.
+
+    Returns:
+      Function without arguments, and the bytes that every device has to give.
+    """
+    size = sum(
+        np.size(x) for x in jax.tree.leaves((state.generator_params, state.discriminator_params))
+    )
+    gradients = np.zeros((jax.local_device_count(), size), np.float32)
+    total = jax.pmap(lambda x: jax.lax.psum(x, AXIS), axis_name=AXIS, devices=jax.devices())
+    return functools.partial(total, jax.pmap(jnp.positive)(gradients)), 4 * size
 
 
 def prepare_renderer(

@@ -10,13 +10,24 @@ import numpy as np
 from experiments.step_parts import RENDERER_BACKWARD, RENDERER_FORWARD, Training
 
 STEP = "step"
+COMMUNICATION = "all-reduce of the gradients, alone"
 REST = "rest (host, waiting between the programs)"
+
+# GB/s that one device sends, as published, one direction.
+INTERCONNECTS = {
+    "NVLink 4 (H100, H200)": 450.0,
+    "PCIe 5 x16": 64.0,
+    "400 Gb/s network": 50.0,
+    "100 Gb/s network": 12.5,
+}
+SCALED_DEVICES = (2, 8, 64)
 
 
 def summary(
     training: Training,
     seconds: Mapping[str, Sequence[float]],
     num_devices: int,
+    gradient_bytes: int,
     peak_tflops: float | None = None,
 ) -> dict[str, Any]:
     """Medians, and what follows from them.
@@ -24,8 +35,9 @@ def summary(
     Args:
       training: what was timed.
       seconds: of every turn, by name: a mean step, the programs of the step per step in which they
-        run, the renderer's two passes.
+        run, the renderer's two passes, the communication alone.
       num_devices: that share the batch.
+      gradient_bytes: of one device.
       peak_tflops: of one device, None = not known.
     """
     config = training.config
@@ -47,7 +59,38 @@ def summary(
         "parts": breakdown(median, config.penalty_interval, config.batch),
         "programs": programs,
         "arithmetic": arithmetic(flops_per_step(training), median[STEP], num_devices, peak_tflops),
+        "communication": {
+            "gradient_megabytes": gradient_bytes / 1e6,
+            "milliseconds": median[COMMUNICATION],
+        },
+        "scaling": scaling(median[STEP] - median[COMMUNICATION], gradient_bytes),
     }
+
+
+def all_reduce_milliseconds(num_bytes: int, num_devices: int, gigabytes_per_second: float) -> float:
+    """A ring's: every device sends, and receives, 2 (n - 1) / n of the bytes."""
+    return 2 * (num_devices - 1) / num_devices * num_bytes / gigabytes_per_second / 1e6
+
+
+def scaling(milliseconds: float, gradient_bytes: int) -> list[dict[str, Any]]:
+    """Model of more devices, each with the share of the batch that one has here.
+
+    Nothing is assumed to overlap: the gradients are summed when a step has computed them.
+
+    Args:
+      milliseconds: of a step without communication.
+      gradient_bytes: of both networks.
+
+    Returns:
+      Rows per interconnect: milliseconds that it adds and percent of perfect speed, for each of
+      SCALED_DEVICES.
+    """
+    rows = []
+    for name, speed in INTERCONNECTS.items():
+        times = [all_reduce_milliseconds(gradient_bytes, n, speed) for n in SCALED_DEVICES]
+        efficiency = [100 * milliseconds / (milliseconds + time) for time in times]
+        rows.append({"name": name, "milliseconds": times, "percent": efficiency})
+    return rows
 
 
 def flops_per_step(training: Training) -> float | None:
@@ -174,6 +217,8 @@ def format_report(result: Mapping[str, Any]) -> str:
         "",
         *_columns(programs),
         _arithmetic_line(result["arithmetic"]),
+        "",
+        *_scaling_lines(result),
     ]
     return "\n".join(lines)
 
@@ -189,6 +234,24 @@ def _arithmetic_line(numbers: Mapping[str, float | None] | None) -> str:
         return line
     peak, percent = numbers["peak_teraflops_per_second"], numbers["percent_of_peak"]
     return f"{line}, {percent:.2f}% of {peak:g}"
+
+
+def _scaling_lines(result: Mapping[str, Any]) -> list[str]:
+    communication = result["communication"]
+    head = ["interconnect"]
+    for num_devices in SCALED_DEVICES:
+        head += [f"{num_devices} devices, ms", "% of perfect"]
+    rows = [head]
+    for row in result["scaling"]:
+        rows.append([row["name"]])
+        for numbers in zip(row["milliseconds"], row["percent"], strict=True):
+            rows[-1] += [f"{number:.2f}" for number in numbers]
+    return [
+        f"Gradients: {communication['gradient_megabytes']:.1f} MB per step, summed over "
+        f"{result['devices']} devices in {communication['milliseconds']:.2f} ms.",
+        "More devices with this share of the batch each, a model (time that the sum adds):",
+        *_columns(rows),
+    ]
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

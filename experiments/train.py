@@ -21,42 +21,16 @@ from experiments.flags import UsageError
 from gan3d.config import Config, validate
 
 
-def _define_flags() -> flags.FlagValues:
-    values = flags.FlagValues()
-    define = lambda kind, *args, **kwargs: kind(*args, flag_values=values, **kwargs)  # noqa: E731
-    define(flags.DEFINE_string, "run", None, "run directory; default runs/PRESET")
-    define(flags.DEFINE_string, "coordinator", None, "HOST:PORT at which the first process listens")
-    define(flags.DEFINE_integer, "num_processes", None, "processes that train together")
-    define(flags.DEFINE_integer, "process_id", None, "which of them this is, from 0")
-    define(
-        flags.DEFINE_boolean, "cluster", False, "train with the processes that the cluster started"
-    )
-    experiment_flags.define_config_flags(values)
-    return values
-
-
 def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
-    values = _define_flags()
-    experiment_flags.parse(values, argv, __doc__)
-    config = experiment_flags.config_from_flags(values)
-    _join_others(values)
-    return train(config, values.run or f"runs/{config.preset}")
-
-
-def _join_others(values: flags.FlagValues) -> None:
-    names = ("coordinator", "num_processes", "process_id")
-    given = [values[name].value for name in names]
-    if not values.cluster and given == [None, None, None]:
-        return
-    if values.cluster and given != [None, None, None]:
-        raise UsageError(f"--cluster finds out what {', '.join('--' + n for n in names)} say")
-    from gan3d.training import processes  # slow imports, after the flags are known to be right
-
-    try:
-        processes.join(*given)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    flag_values = flags.FlagValues()
+    flags.DEFINE_string("run", None, "run directory; default runs/PRESET", flag_values=flag_values)
+    experiment_flags.define_process_flags(flag_values)
+    experiment_flags.define_config_flags(flag_values)
+    experiment_flags.parse(flag_values, argv, __doc__)
+    config = experiment_flags.config_from_flags(flag_values)
+    experiment_flags.join_others(flag_values)
+    return train(config, flag_values.run or f"runs/{config.preset}")
 
 
 def train(config: Config, run_dir: str) -> int:

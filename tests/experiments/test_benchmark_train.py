@@ -15,12 +15,15 @@ from experiments import flags as experiment_flags
 from experiments import step_parts
 from experiments.step_parts import Cost, Training, seconds_per_call, seconds_per_program
 from experiments.step_report import (
+    COMMUNICATION,
     REST,
     STEP,
+    all_reduce_milliseconds,
     arithmetic,
     breakdown,
     flops_per_step,
     format_report,
+    scaling,
     summary,
 )
 from gan3d.training.step import StepPrograms
@@ -87,6 +90,8 @@ def test_every_part_is_reported(measured):
     assert sorted(compiled) == sorted(PROGRAMS + RENDERER)
     table = format_report(result)
     assert all(name in table for name in rows) and "% of 1" in table
+    assert result["communication"]["gradient_megabytes"] > 0.01
+    assert result["communication"]["milliseconds"] > 0
 
 
 def test_training_alternates_its_programs_and_starts_anew(measured):
@@ -184,9 +189,9 @@ def training_with(costs, **changes):
 
 def test_summary_takes_medians():
     given = costs() | {"draw": Cost(3.0, 7e9, 4_000_000)}
-    seconds = {name: [0.001] for name in (*PROGRAMS, *RENDERER)}
+    seconds = {name: [0.001] for name in (*PROGRAMS, *RENDERER, COMMUNICATION)}
     seconds |= {STEP: [0.1, 0.02, 0.01], "draw": [0.03, 0.04, 0.05]}
-    result = summary(training_with(given), seconds, num_devices=2, peak_tflops=0.7)
+    result = summary(training_with(given), seconds, 2, gradient_bytes=10**6, peak_tflops=0.7)
     assert result["images_per_second"] == pytest.approx(200)
     assert result["quartiles"] == pytest.approx([15, 60])
     assert result["programs"]["draw"] == pytest.approx(
@@ -197,6 +202,16 @@ def test_summary_takes_medians():
     assert numbers["gigaflops_per_step"] == pytest.approx(7)
     assert numbers["teraflops_per_second"] == pytest.approx(0.35)
     assert numbers["percent_of_peak"] == pytest.approx(25)
+
+
+def test_scaling_model():
+    """A ring of four sends one and a half times the bytes."""
+    assert all_reduce_milliseconds(2 * 10**6, 4, gigabytes_per_second=10) == pytest.approx(0.3)
+    rows = {row["name"]: row for row in scaling(100.0, 10**9)}
+    slow, fast = rows["100 Gb/s network"], rows["NVLink 4 (H100, H200)"]
+    assert slow["milliseconds"][0] == pytest.approx(80)
+    assert slow["percent"][0] == pytest.approx(100 / 1.8)
+    assert fast["percent"][-1] > 95 > slow["percent"][-1]
 
 
 def test_operations_of_a_mean_step():
@@ -242,7 +257,7 @@ def test_presets_and_flags_reach_the_benchmark(monkeypatch, compilation_cache):
     monkeypatch.setattr(program, "benchmark", stop)
     with pytest.raises(Stop):
         command("--preset=faces64", "--batch=8", "--steps=3", "--repeats=2", "--peak_tflops=60")
-    config, *rest = given
+    config, *rest, _ = given
     assert (config.resolution, config.batch, config.preset) == (64, 8, "faces64")
     assert rest == [2, 3, 60.0]
 
