@@ -15,6 +15,7 @@ SCHEDULE = {
     "smoothness_halflife_images": 1 / 16,
     "ema_halflife_images": 1 / 20,
     "blur_images": 1 / 6,
+    "penalty_decay_images": 1.0,
 }
 
 _NO_SIZE = {"size_weight": 0.0}
@@ -65,6 +66,8 @@ ROWS: dict[str, Row] = {
     "fov_10": Row("field of view 10 degrees", {"fov_degrees": 10.0}),
     "flat_pyramid": Row("pyramid gains that do not fall", {"pyramid_decay": 1.0}),
     "blur": Row("early images blurred", {"blur_pixels": 2.0}),
+    "penalty_decay": Row("penalties fall to a tenth", {"penalty_floor": 0.1}),
+    "bfloat16": Row("features in bfloat16", {"precision": "bfloat16"}),
     "nonsaturating": Row(
         "non-saturating loss, R1 alone", {"loss": "nonsaturating", "r2_gamma": 0.0}
     ),

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jaxtyping import Array, Float, Int
 
 
 class AdversarialLoss(NamedTuple):
@@ -48,3 +48,19 @@ def gradient_penalty(
     """
     gradients = jax.vmap(jax.grad(score))(jax.lax.stop_gradient(images))
     return jnp.mean(jnp.sum(gradients**2, axis=(1, 2, 3)))
+
+
+def penalty_fraction(
+    images_seen: Int[Array, ""], floor: float, decay_images: int
+) -> Float[Array, ""]:
+    """What is left of the penalty weights: falls from 1 to the floor by equal factors, then stays.
+
+    A smooth discriminator leads the way at the start; one that stays smooth never sees the detail
+    that is still wrong (Huang et al. 2024, R3GAN, lower theirs to a tenth along a cosine).
+
+    Args:
+      images_seen: so far.
+      floor: least fraction, in (0, 1]; 1 = constant weights.
+      decay_images: images seen until it is reached.
+    """
+    return floor ** jnp.minimum(images_seen / decay_images, 1)

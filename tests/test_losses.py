@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan3d.losses import ADVERSARIAL, NONSATURATING, RELATIVISTIC, gradient_penalty
+from gan3d.losses import (
+    ADVERSARIAL,
+    NONSATURATING,
+    RELATIVISTIC,
+    gradient_penalty,
+    penalty_fraction,
+)
 
 REAL = jnp.array([0.3, -1.2, 2.0, 0.0])
 FAKE = jnp.array([1.1, 0.4, -0.7, -3.0])
@@ -104,3 +110,11 @@ def test_penalty_is_differentiable_in_the_parameters():
 def test_penalty_takes_no_derivative_of_the_images():
     slope = jax.grad(lambda images: gradient_penalty(lambda x: (x**3).sum(), images))(IMAGES)
     np.testing.assert_array_equal(slope, 0)
+
+
+def test_penalties_fall_by_equal_factors():
+    fraction = [
+        float(penalty_fraction(jnp.int32(n), 0.01, 1000)) for n in (0, 250, 500, 1000, 5000)
+    ]
+    np.testing.assert_allclose(fraction, [1, 0.01**0.25, 0.1, 0.01, 0.01], rtol=1e-5)
+    assert penalty_fraction(jnp.int32(10**9), 1.0, 1) == 1

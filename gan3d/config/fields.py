@@ -144,6 +144,15 @@ class Config:
     )
     r1_gamma: float = _field(1.0, "weight of the R1 penalty (real images); 0 = off", minimum=0)
     r2_gamma: float = _field(1.0, "weight of the R2 penalty (rendered images); 0 = off", minimum=0)
+    penalty_floor: float = _field(
+        1.0,
+        "part of the penalty weights that is left in the end; 1 = they never fall",
+        minimum=1e-6,
+        maximum=1,
+    )
+    penalty_decay_images: int = _field(
+        96000, "images seen until they have fallen to it", minimum=1, maximum=_COUNT
+    )
     penalty_interval: int = _field(4, "steps between gradient penalties; 1 = every step", minimum=1)
     blur_pixels: float = _field(
         0.0,

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 from gan3d.config import Config
-from gan3d.losses import ADVERSARIAL, gradient_penalty
+from gan3d.losses import ADVERSARIAL, gradient_penalty, penalty_fraction
 from gan3d.training.assemble import Parts
 from gan3d.training.blur import blurred_score
 from gan3d.training.drawing import Drawn, draw_images, draw_latents
@@ -86,8 +86,12 @@ def step_programs(parts: Parts, axis_name: str | None = None) -> StepPrograms:
     def discriminator_total(penalise):
         def gradients(params, images_seen, real, fake):
             score, precise = (blurred_score(parts, images_seen, exact) for exact in (False, True))
-            penalty_score = precise if penalise else None
-            return discriminator_gradients(parts, score, params, _scaled(real), fake, penalty_score)
+            fraction = penalty_fraction(
+                images_seen, config.penalty_floor, config.penalty_decay_images
+            )
+            return discriminator_gradients(
+                parts, score, params, _scaled(real), fake, precise if penalise else None, fraction
+            )
 
         return gradients
 
@@ -210,7 +214,13 @@ def penalised(config: Config, images_seen: int) -> bool:
 
 
 def discriminator_gradients(
-    parts: Parts, score: Score, params, real, fake, penalty_score: Score | None
+    parts: Parts,
+    score: Score,
+    params,
+    real,
+    fake,
+    penalty_score: Score | None,
+    penalty_weight=1.0,
 ):
     """Gradients of D's loss and metrics.
 
@@ -222,6 +232,7 @@ def discriminator_gradients(
       fake: as many generated ones.
       penalty_score: of D in float32, for the penalties, which are weighted by their interval in
         steps; None = no penalties.
+      penalty_weight: factor of both penalties.
     """
     config, loss = parts.config, ADVERSARIAL[parts.config.loss]
 
@@ -245,7 +256,8 @@ def discriminator_gradients(
             "r1": r1,
             "r2": r2,
         }
-        return value + 0.5 * (config.r1_gamma * r1 + config.r2_gamma * r2), metrics
+        penalty = 0.5 * penalty_weight * (config.r1_gamma * r1 + config.r2_gamma * r2)
+        return value + penalty, metrics
 
     return jax.grad(total, has_aux=True)(params)
 
