@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from gan3d.losses import ADVERSARIAL, gradient_penalty
 from gan3d.training.assemble import Parts
+from gan3d.training.augment import overfitting
 
 Score = Callable[[Any, "Float[Array, 'R R 3']"], "Float[Array, '']"]
 
@@ -32,7 +33,7 @@ def discriminator_gradients(
       parts: from `assemble`.
       score: of D, in the run's precision.
       params: of D.
-      real: images in [-1, 1].
+      real: images in [-1, 1], as D sees them.
       fake: as many generated ones.
       penalty_score: of D in float32, for the penalties, which are weighted by their interval in
         steps; None = no penalties.
@@ -60,6 +61,8 @@ def discriminator_gradients(
             "r1": r1,
             "r2": r2,
         }
+        if config.augment_target:
+            metrics["overfitting"] = overfitting(real_scores, fake_scores)
         penalty = 0.5 * penalty_weight * (config.r1_gamma * r1 + config.r2_gamma * r2)
         return value + penalty, metrics
 
