@@ -163,6 +163,19 @@ class Config:
     blur_images: int = _field(
         16000, "images seen until this blur has faded", minimum=1, maximum=_COUNT
     )
+    augment_target: float = _field(
+        0.0,
+        "for small sets: all images that the discriminator sees are augmented, as often as keeps "
+        "the mean sign of D(real) - D(rendered) at this, such as 0.6; 0 = off",
+        minimum=0,
+        maximum=1,
+    )
+    augment_images: int = _field(
+        500_000,
+        "images over which the probability of the augmentations can rise from 0 to 1",
+        minimum=1,
+        maximum=_COUNT,
+    )
 
     start_radius: float = _field(
         0.6, "radius of the start shape, a sphere; 1 just fits the picture", minimum=0.05, maximum=2

@@ -160,6 +160,7 @@ def init_state(parts: Parts, seed: int) -> TrainState:
         ema_params=jax.tree.map(jnp.copy, generator_params),
         generator_opt=parts.generator_optimizer.init(generator_params),
         discriminator_opt=parts.discriminator_optimizer.init(discriminator_params),
+        augment_probability=jnp.zeros(()) if parts.config.augment_target else None,
     )
 
 

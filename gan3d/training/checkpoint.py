@@ -7,6 +7,7 @@ checkpoint; a checksum per leaf, kept beside the arrays, does.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import zlib
@@ -85,7 +86,7 @@ class Checkpoints:
         host_state = jax.tree.map(np.array, jax.device_get(state))
         _check_finite(host_state, images_seen)
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(host_state),
+            state=ocp.args.StandardSave(_without_absent(host_state)),
             leaves=ocp.args.JsonSave(_seal(_describe(host_state))),
         )
         self._manager.save(images_seen, args=items, force=True)
@@ -140,7 +141,10 @@ class Checkpoints:
         written = _unseal(sealed)
         _check_same_model(self._path(images_seen), written, _describe(template, checksums=False))
         target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), template)
-        state = self._read(images_seen, state=ocp.args.StandardRestore(target)).state
+        arguments = ocp.args.StandardRestore(_without_absent(target))
+        state = self._read(images_seen, state=arguments).state
+        if dataclasses.is_dataclass(target):
+            state = dataclasses.replace(target, **state)
         for name, leaf in _describe(state).items():
             if leaf != written[name]:
                 raise _DamagedError(f"the checksum of {name} does not match")
@@ -178,6 +182,15 @@ def _alone() -> ocp.options.MultiprocessingOptions:
 
 def _has_content(path: Path) -> bool:
     return any(entry.is_file() for entry in path.rglob("*"))
+
+
+def _without_absent(state: Any) -> Any:
+    """A dataclass as a dictionary of its fields, which orbax stores alike, but for those that are
+    None: orbax would insist on them, also in checkpoints from before there was such a field."""
+    if not dataclasses.is_dataclass(state):
+        return state
+    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _describe(state: Any, checksums: bool = True) -> dict[str, dict[str, Any]]:

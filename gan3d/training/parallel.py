@@ -24,10 +24,10 @@ AXIS = "devices"
 # Axes of the arguments, axes of the results, and which arguments are given up. None is the same on
 # all devices and has no device axis: so the state keeps its shapes.
 _AXES = StepPrograms(
-    draw=((None, None, None, None, 0), 0, ()),
+    draw=((None, None, 0), 0, ()),
     discriminator_gradients=((None, None, 0, 0), 0, ()),
     penalised_gradients=((None, None, 0, 0), 0, ()),
-    update_discriminator=((None, None, 0), None, (0, 1)),
+    update_discriminator=((None, None, None, 0), None, (0, 1)),
     image_gradients=((None, None, 0, 0), 0, ()),
     generator_gradients=((0, 0), 0, ()),
     update_generator=((None, None, None, None, 0), None, (0, 1, 2, 3)),

@@ -8,7 +8,7 @@ import flax.struct
 import optax
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Int
+    from jaxtyping import Array, Float, Int
 
 
 @flax.struct.dataclass
@@ -22,6 +22,9 @@ class TrainState:
       ema_params: exponential moving average of the generator's; what is sampled and evaluated.
       generator_opt: state of the generator's optimizer.
       discriminator_opt: state of the discriminator's optimizer.
+      augment_probability: of each transformation of what the discriminator sees, see
+        `training.augment`; None where nothing is augmented, which is no leaf: such states, and
+        their checkpoints, are as they were before there was augmentation.
     """
 
     images_seen: Int[Array, ""]
@@ -30,3 +33,4 @@ class TrainState:
     ema_params: Any
     generator_opt: optax.OptState
     discriminator_opt: optax.OptState
+    augment_probability: Float[Array, ""] | None = None

@@ -2,7 +2,9 @@
 
 D first, then G against the new D. Both see the same rendered images: they are drawn once, G's
 gradient with respect to them is pulled back through the renderer by one vector-Jacobian product,
-and the penalties differentiate D alone. No second derivative crosses the renderer.
+and the penalties differentiate D alone. No second derivative crosses the renderer. Where D sees
+augmented images, the penalties are those at the augmented images, and G's gradient is pulled back
+through the augmentation before the renderer.
 
 In pieces, because steps with and without penalties then share all programs but one, and because a
 batch that does not fit the memory goes through the same programs in parts.
@@ -19,17 +21,34 @@ import numpy as np
 import optax
 
 from gan3d.config import Config
-from gan3d.losses import ADVERSARIAL, gradient_penalty, penalty_fraction
+from gan3d.losses import penalty_fraction
 from gan3d.training.assemble import Parts
+from gan3d.training.augment import adapted, share_augmentations
 from gan3d.training.blur import blurred_score
 from gan3d.training.drawing import Drawn, draw_images, draw_latents
+from gan3d.training.gradients import discriminator_gradients, generator_image_gradients
 from gan3d.training.state import TrainState
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, UInt8
+    from jaxtyping import Array, Float, Int, UInt8
 
-Score = Callable[[Any, "Float[Array, 'R R 3']"], "Float[Array, '']"]
 Step = Callable[[TrainState, "UInt8[Array, 'B R R 3']", Any], tuple[TrainState, dict[str, Any]]]
+
+
+class Moment(NamedTuple):
+    """What a step's randomness and schedules depend on; the same on all devices.
+
+    Attributes:
+      images_seen: before the step.
+      key: the run's; images seen and places in the batch decide what is drawn from it.
+      part: index of the microbatch.
+      augment_probability: see `TrainState`.
+    """
+
+    images_seen: Int[Array, ""]
+    key: Array
+    part: Int[Array, ""]
+    augment_probability: Float[Array, ""] | None = None
 
 
 class StepPrograms(NamedTuple):
@@ -39,15 +58,14 @@ class StepPrograms(NamedTuple):
     average it over microbatches and devices, so that a step communicates once per player.
 
     Attributes:
-      draw: (generator's parameters, images seen, key, index of the microbatch, real images) ->
-        (generated images and priors, as many as real ones; their pull-back; metrics). Key is the
-        run's; images seen and the index decide what is drawn from it.
-      discriminator_gradients: (D's parameters, images seen, real, generated) -> total.
+      draw: (generator's parameters, moment, real images) -> (generated images and priors, as many
+        as real ones; their pull-back; metrics).
+      discriminator_gradients: (D's parameters, moment, real, generated) -> total.
       penalised_gradients: the same, with the gradient penalties. XLA runs convolutions inside a
         conditional ten times slower.
-      update_discriminator: (D's parameters, optimizer's state, total) -> (parameters, state,
-        metrics).
-      image_gradients: (D's parameters, images seen, real, generated) -> (gradient of G's loss with
+      update_discriminator: (D's parameters, optimizer's state, probability of the augmentations,
+        total) -> (the first three after the step, metrics).
+      image_gradients: (D's parameters, moment, real, generated) -> (gradient of G's loss with
         respect to the generated images, the loss).
       generator_gradients: (pull-back, gradient with respect to the images) -> gradients.
       update_generator: (images seen, G's parameters, their average, optimizer's state, total) ->
@@ -74,23 +92,33 @@ def step_programs(parts: Parts, axis_name: str | None = None) -> StepPrograms:
     """
     config = parts.config
 
-    def draw(params, images_seen, key, part, real):
+    def place(part):
+        """Number of shares of the global batch, and which of them a microbatch is."""
         num_devices = jax.lax.psum(1, axis_name) if axis_name else 1
         device = jax.lax.axis_index(axis_name) if axis_name else 0
-        num_shares, share = num_devices * config.microbatches, device * config.microbatches + part
-        key = jax.random.fold_in(key, images_seen)
-        latents = draw_latents(parts, key, len(real), num_shares, share)
-        images = lambda params: draw_images(parts, params, latents, images_seen)  # noqa: E731
+        return num_devices * config.microbatches, device * config.microbatches + part
+
+    def augmentations(moment, num_images):
+        """Of real images, and of generated ones; one draw per image serves both players."""
+        if not config.augment_target:
+            return (lambda images: images,) * 2
+        first = place(moment.part)[1] * num_images
+        return share_augmentations(_step_key(moment), moment.augment_probability, first)
+
+    def draw(params, moment, real):
+        latents = draw_latents(parts, _step_key(moment), len(real), *place(moment.part))
+        images = lambda params: draw_images(parts, params, latents, moment.images_seen)  # noqa: E731
         return jax.vjp(images, params, has_aux=True)
 
     def discriminator_total(penalise):
-        def gradients(params, images_seen, real, fake):
-            score, precise = (blurred_score(parts, images_seen, exact) for exact in (False, True))
-            fraction = penalty_fraction(
-                images_seen, config.penalty_floor, config.penalty_decay_images
-            )
+        def gradients(params, moment, real, fake):
+            seen = moment.images_seen
+            score, precise = (blurred_score(parts, seen, exact) for exact in (False, True))
+            fraction = penalty_fraction(seen, config.penalty_floor, config.penalty_decay_images)
+            of_real, of_fake = augmentations(moment, len(real))
+            real, fake = of_real(_scaled(real)), of_fake(fake)
             return discriminator_gradients(
-                parts, score, params, _scaled(real), fake, precise if penalise else None, fraction
+                parts, score, params, real, fake, precise if penalise else None, fraction
             )
 
         return gradients
@@ -99,15 +127,22 @@ def step_programs(parts: Parts, axis_name: str | None = None) -> StepPrograms:
         total = jax.lax.pmean(total, axis_name) if axis_name else total
         return jax.tree.map(lambda x: x / config.microbatches, total)
 
-    def update_discriminator(params, optimizer_state, total):
+    def update_discriminator(params, optimizer_state, probability, total):
         gradients, metrics = mean(total)
         optimizer = parts.discriminator_optimizer
         updates, optimizer_state = optimizer.update(gradients, optimizer_state)
-        return optax.apply_updates(params, updates), optimizer_state, metrics
+        if config.augment_target:
+            metrics["augment_probability"] = probability
+            probability = adapted(config, probability, metrics["overfitting"])
+        return optax.apply_updates(params, updates), optimizer_state, probability, metrics
 
-    def image_gradients(params, images_seen, real, fake):
-        score = blurred_score(parts, images_seen)
-        return generator_image_gradients(parts, score, params, _scaled(real), fake)
+    def image_gradients(params, moment, real, fake):
+        score = blurred_score(parts, moment.images_seen)
+        of_real, of_fake = augmentations(moment, len(real))
+        fake, pull_back = jax.vjp(of_fake, fake)
+        real = of_real(_scaled(real))
+        gradient, loss = generator_image_gradients(parts, score, params, real, fake)
+        return pull_back(gradient)[0], loss
 
     def generator_gradients(pull_back, image_gradients):
         return pull_back(Drawn(image_gradients, jnp.ones(())))[0]
@@ -154,30 +189,32 @@ def take_step(
       The state after the step, and metrics, averaged over the batch.
     """
     seen, d_params = state.images_seen, state.discriminator_params
+    probability = state.augment_probability
     gradients = programs.penalised_gradients if penalise else programs.discriminator_gradients
-    indexed = [(np.int32(part), real) for part, real in enumerate(microbatches)]
+    moments = [Moment(seen, key, np.int32(part), probability) for part in range(len(microbatches))]
+    indexed = list(zip(moments, microbatches, strict=True))
     total = None
-    for part, real in indexed:
-        drawn = programs.draw(state.generator_params, seen, key, part, real)
-        total = _added(programs, total, gradients(d_params, seen, real, drawn[0].images))
-    d_params, d_state, d_metrics = programs.update_discriminator(
-        d_params, state.discriminator_opt, total
+    for moment, real in indexed:
+        drawn = programs.draw(state.generator_params, moment, real)
+        total = _added(programs, total, gradients(d_params, moment, real, drawn[0].images))
+    d_params, d_state, probability, d_metrics = programs.update_discriminator(
+        d_params, state.discriminator_opt, probability, total
     )
 
     # Backwards, as the last microbatch is still there; of the others, what their backward pass
     # needs would not have fitted the memory, and they are drawn once more.
     total = None
-    for part, real in reversed(indexed):
-        drawn = drawn or programs.draw(state.generator_params, seen, key, part, real)
+    for moment, real in reversed(indexed):
+        drawn = drawn or programs.draw(state.generator_params, moment, real)
         (fake, _), pull_back, metrics = drawn
-        by_images, loss = programs.image_gradients(d_params, seen, real, fake)
+        by_images, loss = programs.image_gradients(d_params, moment, real, fake)
         of_part = programs.generator_gradients(pull_back, by_images), {"loss_g": loss, **metrics}
         total = _added(programs, total, of_part)
         drawn = pull_back = None
     seen, g_params, average, g_state, g_metrics = programs.update_generator(
         seen, state.generator_params, state.ema_params, state.generator_opt, total
     )
-    state = TrainState(seen, g_params, d_params, average, g_state, d_state)
+    state = TrainState(seen, g_params, d_params, average, g_state, d_state, probability)
     return state, {**g_metrics, **d_metrics}
 
 
@@ -213,66 +250,8 @@ def penalised(config: Config, images_seen: int) -> bool:
     return (images_seen // config.batch) % config.penalty_interval == 0
 
 
-def discriminator_gradients(
-    parts: Parts,
-    score: Score,
-    params,
-    real,
-    fake,
-    penalty_score: Score | None,
-    penalty_weight=1.0,
-):
-    """Gradients of D's loss and metrics.
-
-    Args:
-      parts: from `assemble`.
-      score: of D, in the run's precision.
-      params: of D.
-      real: images in [-1, 1].
-      fake: as many generated ones.
-      penalty_score: of D in float32, for the penalties, which are weighted by their interval in
-        steps; None = no penalties.
-      penalty_weight: factor of both penalties.
-    """
-    config, loss = parts.config, ADVERSARIAL[parts.config.loss]
-
-    def total(params):
-        one = lambda x: score(params, x)  # noqa: E731
-        real_scores, fake_scores = jnp.split(jax.vmap(one)(jnp.concatenate([real, fake])), 2)
-        value = loss.discriminator(real_scores, fake_scores)
-
-        def norm(gamma, images):
-            if not gamma or penalty_score is None:
-                return jnp.zeros(())
-            # Scaled by the interval, a metric's mean over many steps is the mean norm.
-            slope = gradient_penalty(lambda x: penalty_score(params, x), images)
-            return config.penalty_interval * slope
-
-        r1, r2 = norm(config.r1_gamma, real), norm(config.r2_gamma, fake)
-        metrics = {
-            "loss_d": value,
-            "score_real": real_scores.mean(),
-            "score_fake": fake_scores.mean(),
-            "r1": r1,
-            "r2": r2,
-        }
-        penalty = 0.5 * penalty_weight * (config.r1_gamma * r1 + config.r2_gamma * r2)
-        return value + penalty, metrics
-
-    return jax.grad(total, has_aux=True)(params)
-
-
-def generator_image_gradients(parts: Parts, score: Score, params, real, fake):
-    """Gradient of G's adversarial loss with respect to the generated images, and the loss."""
-    loss = ADVERSARIAL[parts.config.loss]
-    scores = jax.vmap(lambda x: score(params, x))
-
-    def adversarial(fake):
-        real_scores = scores(real) if parts.config.loss == "relativistic" else jnp.zeros(len(real))
-        return loss.generator(real_scores, scores(fake))
-
-    value, gradient = jax.value_and_grad(adversarial)(fake)
-    return gradient, value
+def _step_key(moment: Moment) -> Array:
+    return jax.random.fold_in(moment.key, moment.images_seen)
 
 
 def _scaled(images: UInt8[Array, "b R R 3"]) -> Float[Array, "b R R 3"]:

@@ -27,6 +27,8 @@ CONFIG = Config(
     discriminator_width=8,
     mapping_layers=1,
     penalty_interval=1,
+    augment_target=0.7,
+    augment_images=1000,
 )
 LAST_BIAS = (DictKey("Dense_1"), DictKey("bias"))
 
@@ -57,6 +59,7 @@ def state(parts):
         discriminator_params=jax.tree.map(noisy, state.discriminator_params),
         generator_opt=warmed(state.generator_opt),
         discriminator_opt=warmed(state.discriminator_opt),
+        augment_probability=np.float32(0.5),
     )
     return jax.tree.map(np.asarray, state)
 

@@ -12,7 +12,7 @@ import pytest
 
 from gan3d.config import Config
 from gan3d.training.assemble import assemble, generate, init_state, latent_size
-from gan3d.training.step import step_programs
+from gan3d.training.step import Moment, step_programs
 
 SIZE = 16
 CONFIG = Config(
@@ -29,6 +29,7 @@ CONFIG = Config(
     precision="bfloat16",
 )
 BFLOAT16, FLOAT32 = jnp.bfloat16, jnp.float32
+MOMENT = Moment(np.int32(0), jax.random.key(0), np.int32(0))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_parameters_and_gradients_are_float32(parts, state):
     assert params == {np.dtype(np.float32)}
     images = jax.ShapeDtypeStruct((2, SIZE, SIZE, 3), FLOAT32)
     gradients, _ = jax.eval_shape(
-        step_programs(parts).penalised_gradients, state.discriminator_params, jnp.int32(0),
+        step_programs(parts).penalised_gradients, state.discriminator_params, MOMENT,
         jax.ShapeDtypeStruct(images.shape, jnp.uint8), images,
     )  # fmt: skip
     assert {leaf.dtype for leaf in jax.tree.leaves(gradients)} == {np.dtype(np.float32)}
@@ -90,7 +91,7 @@ def test_parameters_and_gradients_are_float32(parts, state):
 def test_penalties_alone_are_computed_in_float32(parts, state):
     programs = step_programs(parts)
     real = jnp.zeros((2, SIZE, SIZE, 3), jnp.uint8)
-    arguments = state.discriminator_params, jnp.int32(0), real, real.astype(FLOAT32)
+    arguments = state.discriminator_params, MOMENT, real, real.astype(FLOAT32)
     plain = {kind for _, kind in convolutions(programs.discriminator_gradients, *arguments)}
     assert plain == {np.dtype(BFLOAT16)}
     with_penalties = [k for _, k in convolutions(programs.penalised_gradients, *arguments)]

@@ -71,7 +71,10 @@ def backward_passes(monkeypatch):
     return passes
 
 
-EVERYTHING = {"noise": True, "style_mixing": 0.5, "view_prior": "learned", "blur_pixels": 2.0}
+EVERYTHING = {
+    "noise": True, "style_mixing": 0.5, "view_prior": "learned", "blur_pixels": 2.0,
+    "augment_target": 0.6,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(

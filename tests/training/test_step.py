@@ -16,13 +16,8 @@ from gan3d.config import Config
 from gan3d.priors import crease_term, laplacian_term, size_term
 from gan3d.scene import render_scene, scene_vertices
 from gan3d.training.assemble import assemble, generate, init_state, latent_size
-from gan3d.training.step import (
-    discriminator_gradients,
-    ema_decay,
-    generator_image_gradients,
-    make_step,
-    penalised,
-)
+from gan3d.training.gradients import discriminator_gradients, generator_image_gradients
+from gan3d.training.step import ema_decay, make_step, penalised
 
 BATCH, RESOLUTION = 4, 8
 CONFIG = Config(
