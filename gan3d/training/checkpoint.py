@@ -7,10 +7,12 @@ checkpoint; a checksum per leaf, kept beside the arrays, does.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint import checkpoint_managers
+
+from gan3d.training.directory import WriteError
 
 
 class CheckpointError(Exception):
@@ -78,17 +82,19 @@ class Checkpoints:
 
         Raises:
           FloatingPointError: a leaf has a NaN or an infinity; nothing is saved.
+          WriteError: this save or the one before it failed, for want of space or otherwise.
         """
         if images_seen in self._manager.all_steps():
             return
         # A copy: on CPU, device_get may return a view of a buffer that the next step reuses.
         host_state = jax.tree.map(np.array, jax.device_get(state))
-        _check_finite(host_state, images_seen)
+        check_finite(host_state, images_seen)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(host_state),
             leaves=ocp.args.JsonSave(_seal(_describe(host_state))),
         )
-        self._manager.save(images_seen, args=items, force=True)
+        with self._writing():
+            self._manager.save(images_seen, args=items, force=True)
 
     def restore_latest(self, template: Any) -> tuple[Any, int] | None:
         """The newest checkpoint that is intact.
@@ -125,12 +131,22 @@ class Checkpoints:
         return None
 
     def wait(self) -> None:
-        """Blocks until the last save is on disk; raises what went wrong in it."""
-        self._manager.wait_until_finished()
+        """Blocks until the last save is on disk; raises WriteError if it failed."""
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Finishes the last save and stops the background threads."""
-        self._manager.close()
+        """Finishes the last save and stops the background threads; raises as `wait`."""
+        with self._writing():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # orbax and what it writes with have many kinds
+            reason = _why_not_written(error)
+            raise WriteError(f"cannot save a checkpoint in {self._directory}: {reason}") from error
 
     def _path(self, images_seen: int) -> Path:
         return self._directory / str(images_seen)
@@ -168,6 +184,15 @@ class Checkpoints:
         self._manager.reload()
 
 
+def _why_not_written(error: Exception) -> str:
+    """The system's reason if there is one, or else the first line."""
+    system = re.search(r"\[OS error (\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) else system and int(system[1])
+    if number:
+        return os.strerror(number)
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
 def _alone() -> ocp.options.MultiprocessingOptions:
     """Orbax would wait for all processes of a run, of which one alone keeps the checkpoints."""
     if jax.process_count() == 1:
@@ -191,7 +216,8 @@ def _describe(state: Any, checksums: bool = True) -> dict[str, dict[str, Any]]:
     return leaves
 
 
-def _check_finite(state: Any, images_seen: int) -> None:
+def check_finite(state: Any, images_seen: int) -> None:
+    """Raises FloatingPointError if a leaf of the state has a NaN or an infinity."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(leaf).all():
             name = jax.tree_util.keystr(path)
