@@ -82,7 +82,7 @@ class Checkpoints:
 
         Raises:
           FloatingPointError: a leaf has a NaN or an infinity; nothing is saved.
-          WriteError: this save or the one before it failed, for want of space or otherwise.
+          WriteError: the disk is full, or cannot be written; in this save or the one before it.
         """
         if images_seen in self._manager.all_steps():
             return
@@ -144,8 +144,11 @@ class Checkpoints:
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # orbax and what it writes with have many kinds
-            reason = _why_not_written(error)
+        except (OSError, ValueError) as error:
+            number = _system_error(error)
+            if number is None:
+                raise
+            reason = os.strerror(number)
             raise WriteError(f"cannot save a checkpoint in {self._directory}: {reason}") from error
 
     def _path(self, images_seen: int) -> Path:
@@ -184,13 +187,12 @@ class Checkpoints:
         self._manager.reload()
 
 
-def _why_not_written(error: Exception) -> str:
-    """The system's reason if there is one, or else the first line."""
-    system = re.search(r"\[OS error (\d+)", str(error))
-    number = error.errno if isinstance(error, OSError) else system and int(system[1])
-    if number:
-        return os.strerror(number)
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+def _system_error(error: OSError | ValueError) -> int | None:
+    """The system's number of an error; TensorStore, which writes for orbax, has it in its text."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\[OS error (\d+)", str(error))
+    return int(found[1]) if found else None
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
