@@ -8,9 +8,9 @@ checkpoint; a checksum per leaf, kept beside the arrays, does.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
-import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +24,16 @@ from absl import logging
 from orbax.checkpoint import checkpoint_managers
 
 from gan3d.training.directory import WriteError
+
+_NOT_WRITTEN = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EIO,
+    errno.ENOENT,
+)
 
 
 class CheckpointError(Exception):
@@ -145,10 +155,9 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:
-            number = _system_error(error)
-            if number is None:
+            reason = _system_reason(error)
+            if reason is None:
                 raise
-            reason = os.strerror(number)
             raise WriteError(f"cannot save a checkpoint in {self._directory}: {reason}") from error
 
     def _path(self, images_seen: int) -> Path:
@@ -187,12 +196,14 @@ class Checkpoints:
         self._manager.reload()
 
 
-def _system_error(error: OSError | ValueError) -> int | None:
-    """The system's number of an error; TensorStore, which writes for orbax, has it in its text."""
+def _system_reason(error: OSError | ValueError) -> str | None:
+    """Why the system did not write; None = something else went wrong.
+
+    TensorStore, which writes for orbax, raises ValueError with the system's words in its text.
+    """
     if isinstance(error, OSError):
-        return error.errno
-    found = re.search(r"\[OS error (\d+)", str(error))
-    return int(found[1]) if found else None
+        return error.strerror
+    return next((r for r in map(os.strerror, _NOT_WRITTEN) if r in str(error)), None)
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
