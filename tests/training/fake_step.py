@@ -63,7 +63,7 @@ def parallel_step(parts, devices):
         noise = jax.random.normal(jax.random.fold_in(key, state.images_seen), (3,))
         w = jnp.where(penalise, 0.8, 0.9) * state.generator_params["w"] + noise
         w = w + images @ jnp.arange(len(images)) / 100
-        images_seen = state.images_seen + len(images)
+        images_seen = state.images_seen + parts.config.batch
         loss = jnp.where(images_seen == poison, jnp.nan, w.sum())
         state = state.replace(
             images_seen=images_seen, generator_params={"w": w}, ema_params={"w": w}

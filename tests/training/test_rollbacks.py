@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 
 import fake_step
@@ -11,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import training_runs
 from fake_step import CountingSource, checkpoints, dashboards, logged, make_config
 
 from gan3d.training import loop, rollbacks
@@ -143,6 +147,48 @@ def test_the_other_processes_see_the_same_reason():
     state = fake_step.TrainState(np.int32(4), {"w": np.array([np.nan])}, {}, {}, (), ())
     with pytest.raises(FloatingPointError, match="not finite at 4 images"):
         NoRecord(None).save(4, state)
+
+
+PROGRAM = """
+import sys
+
+import jax
+import pytest
+
+import fake_step
+from gan3d.training import loop, processes
+
+run_dir, coordinator, number = sys.argv[1:]
+processes.join(coordinator, 2, int(number))
+parts = fake_step.install(pytest.MonkeyPatch())
+parts.poison = 40
+parts.poisonous = lambda key: bool(key == jax.random.key(0))
+config = fake_step.make_config(nan_policy="rollback")
+state = loop.train(config, run_dir, fake_step.CountingSource())
+print("ended at", state.images_seen)
+"""
+
+
+def test_several_processes_go_back_together(tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        coordinator = f"localhost:{free.getsockname()[1]}"
+    path = os.pathsep.join([os.path.dirname(fake_step.__file__), *sys.path])
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(tmp_path), coordinator, str(number)],
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    first, second = (training_runs.finish(process) for process in both)
+    assert first[0] == second[0] == 0, first[1] + second[1]
+    assert first[1].count("going back to 32 images") == 1 and "going back" not in second[1]
+    assert "ended at 64" in first[1] and "ended at 64" in second[1]
+    assert read_rollbacks(tmp_path) == [32]
 
 
 @pytest.mark.parametrize("content", ["[1, 2", "{}", '["a"]', "[-1]", "[true]"])
