@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import signal
 import socket
@@ -203,6 +204,10 @@ def test_a_checkpoint_in_between_counts_as_progress():
     assert rolled_back([48, 16, 16], 32, "nan") == [48, 16, 16, 32]
     with pytest.raises(FloatingPointError, match="nan; other randomness"):
         rolled_back([48, 32, 48], 32, "nan")
+
+
+def test_examples():
+    assert doctest.testmod(rollbacks) == (0, 2)
 
 
 def test_keys_are_different_and_the_first_is_that_of_an_undisturbed_run():
