@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ import gan3d
 from gan3d.config import PRESETS, Config, field_types, preset
 
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
 class HelpRequested(Exception):
@@ -102,6 +104,9 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     except (flags.Error, UsageError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_USAGE
+    except KeyboardInterrupt:  # before there is anything to save, or for the second time
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 class UsageError(Exception):
@@ -110,14 +115,19 @@ class UsageError(Exception):
 
 def _configure_logging() -> None:
     """Shows this package's messages, and of all other packages only warnings."""
-    package = os.path.dirname(gan3d.__file__) + os.sep
     handler = logging.StreamHandler()
-    handler.addFilter(
-        lambda record: record.levelno >= logging.WARNING or record.pathname.startswith(package)
-    )
+    handler.addFilter(_worth_showing)
     # Forced: a library imported before this may have set up the root logger its own way.
     logging.basicConfig(handlers=[handler], level=logging.INFO, format="%(message)s", force=True)
     absl_logging.set_verbosity(absl_logging.INFO)
+
+
+def _worth_showing(record: logging.LogRecord) -> bool:
+    if record.pathname.startswith(os.path.dirname(gan3d.__file__) + os.sep):
+        return True
+    # Orbax logs the stack trace of every thread that an error passes, and then raises the error.
+    traced = f"{os.sep}orbax{os.sep}" in record.pathname and record.exc_info is not None
+    return record.levelno >= logging.WARNING and not traced
 
 
 def _help_text(flag_values: flags.FlagValues) -> str:

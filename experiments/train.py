@@ -50,9 +50,17 @@ def train(config: Config, run_dir: str) -> int:
         raise UsageError(str(error)) from error
     if processes.is_first():
         print(_announcement(config, run_dir, len(source), devices), flush=True)
+    failures = (
+        checkpoint.CheckpointError,
+        directory.WriteError,
+        FloatingPointError,
+        UnreadableImageError,
+    )
     try:
         loop.train(config, run_dir, source)
-    except (checkpoint.CheckpointError, FloatingPointError, UnreadableImageError) as error:
+    except directory.RunDirectoryError as error:
+        raise UsageError(str(error)) from error
+    except failures as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except interruption.Interrupted as stop:

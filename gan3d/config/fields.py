@@ -207,6 +207,13 @@ class Config:
         5000, "half-life of the averaged generator, in images", minimum=1
     )
 
+    nan_policy: str = _field(
+        "stop",
+        "when a loss or a parameter is not finite: stop; or rollback, to the newest checkpoint, "
+        "and on from there with other randomness",
+        choices=("stop", "rollback"),
+        may_change=True,
+    )
     log_interval_images: int = _field(
         640, "images between progress lines", minimum=1, may_change=True
     )

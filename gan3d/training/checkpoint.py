@@ -7,11 +7,13 @@ checkpoint; a checksum per leaf, kept beside the arrays, does.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import json
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,18 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint import checkpoint_managers
+
+from gan3d.training.directory import WriteError
+
+_NOT_WRITTEN = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EIO,
+    errno.ENOENT,
+)
 
 
 class CheckpointError(Exception):
@@ -79,17 +93,19 @@ class Checkpoints:
 
         Raises:
           FloatingPointError: a leaf has a NaN or an infinity; nothing is saved.
+          WriteError: the disk is full, or cannot be written; in this save or the one before it.
         """
         if images_seen in self._manager.all_steps():
             return
         # A copy: on CPU, device_get may return a view of a buffer that the next step reuses.
         host_state = jax.tree.map(np.array, jax.device_get(state))
-        _check_finite(host_state, images_seen)
+        check_finite(host_state, images_seen)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(_without_absent(host_state)),
             leaves=ocp.args.JsonSave(_seal(_describe(host_state))),
         )
-        self._manager.save(images_seen, args=items, force=True)
+        with self._writing():
+            self._manager.save(images_seen, args=items, force=True)
 
     def restore_latest(self, template: Any) -> tuple[Any, int] | None:
         """The newest checkpoint that is intact.
@@ -126,12 +142,24 @@ class Checkpoints:
         return None
 
     def wait(self) -> None:
-        """Blocks until the last save is on disk; raises what went wrong in it."""
-        self._manager.wait_until_finished()
+        """Blocks until the last save is on disk; raises WriteError if it failed."""
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Finishes the last save and stops the background threads."""
-        self._manager.close()
+        """Finishes the last save and stops the background threads; raises as `wait`."""
+        with self._writing():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            reason = _system_reason(error)
+            if reason is None:
+                raise
+            raise WriteError(f"cannot save a checkpoint in {self._directory}: {reason}") from error
 
     def _path(self, images_seen: int) -> Path:
         return self._directory / str(images_seen)
@@ -172,6 +200,16 @@ class Checkpoints:
         self._manager.reload()
 
 
+def _system_reason(error: OSError | ValueError) -> str | None:
+    """Why the system did not write; None = something else went wrong.
+
+    TensorStore, which writes for orbax, raises ValueError with the system's words in its text.
+    """
+    if isinstance(error, OSError):
+        return error.strerror
+    return next((r for r in map(os.strerror, _NOT_WRITTEN) if r in str(error)), None)
+
+
 def _alone() -> ocp.options.MultiprocessingOptions:
     """Orbax would wait for all processes of a run, of which one alone keeps the checkpoints."""
     if jax.process_count() == 1:
@@ -204,7 +242,8 @@ def _describe(state: Any, checksums: bool = True) -> dict[str, dict[str, Any]]:
     return leaves
 
 
-def _check_finite(state: Any, images_seen: int) -> None:
+def check_finite(state: Any, images_seen: int) -> None:
+    """Raises FloatingPointError if a leaf of the state has a NaN or an infinity."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(leaf).all():
             name = jax.tree_util.keystr(path)

@@ -1,4 +1,4 @@
-"""The run directory: whose it is, and that only one process trains in it."""
+"""The run directory: whose it is, that it can be written, and by one process at a time."""
 
 from __future__ import annotations
 
@@ -14,25 +14,37 @@ CHECKPOINTS_NAME = "checkpoints"
 SHEETS_NAME = "sheets"
 
 
+class RunDirectoryError(ValueError):
+    """This run may not, or cannot, begin in this directory."""
+
+
+class WriteError(Exception):
+    """A run directory that was good at the start can no longer be written."""
+
+
 def check_run_directory(run_dir: str | os.PathLike, config: Config) -> None:
     """Checks, without changing anything, that `config` may train in `run_dir`.
 
     Raises:
-      ValueError: the path is no directory, or holds a run made with another configuration.
+      RunDirectoryError: the path is no directory, is read-only, or holds a run made with another
+        configuration.
     """
     run_dir = Path(run_dir)
     if run_dir.exists() and not run_dir.is_dir():
-        raise ValueError(f"run must be a directory, {run_dir} is a file")
+        raise RunDirectoryError(f"run must be a directory, {run_dir} is a file")
+    _check_writable(run_dir)
     path = run_dir / CONFIG_NAME
     if not path.exists():
         return
     try:
         old = from_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not a configuration of this version: {error}") from error
+        raise RunDirectoryError(
+            f"{path} is not a configuration of this version: {error}"
+        ) from error
     changes = [f"{name} was {was!r}, now {now!r}" for name, was, now in differences(old, config)]
     if changes:
-        raise ValueError(
+        raise RunDirectoryError(
             f"run directory {run_dir} was made with another configuration: {'; '.join(changes)}"
         )
 
@@ -45,16 +57,68 @@ def open_run_directory(run_dir: str | os.PathLike, config: Config) -> Iterator[P
       The absolute path.
 
     Raises:
-      ValueError: as `check_run_directory`, or another process is training in it.
+      RunDirectoryError: as `check_run_directory`, or it cannot be written, or another process is
+        training in it.
     """
     check_run_directory(run_dir, config)
     run_dir = Path(run_dir).absolute()
-    run_dir.mkdir(parents=True, exist_ok=True)
+    with beginning_in(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
     with _exclusive(run_dir):
-        temporary = run_dir / (CONFIG_NAME + ".tmp")
-        temporary.write_text(to_json(config), encoding="utf-8")
-        os.replace(temporary, run_dir / CONFIG_NAME)
+        with beginning_in(run_dir):
+            replace_text(run_dir / CONFIG_NAME, to_json(config))
         yield run_dir
+
+
+@contextlib.contextmanager
+def beginning_in(run_dir: str | os.PathLike) -> Iterator[None]:
+    """Makes an OSError a `RunDirectoryError` that names the directory."""
+    try:
+        yield
+    except OSError as error:
+        raise _not_writable(run_dir, _reason(error)) from error
+
+
+@contextlib.contextmanager
+def writing_in(directory: str | os.PathLike) -> Iterator[None]:
+    """Makes an OSError a `WriteError` that names the directory."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"cannot write in {directory}: {_reason(error)}") from error
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file so that it is the old one or the new one, whatever happens meanwhile.
+
+    Raises:
+      OSError: it cannot be written; it is then the old one.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _check_writable(run_dir: Path) -> None:
+    """As far as can be told without writing, before the data is read for minutes."""
+    existing = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise _not_writable(run_dir, f"{existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise _not_writable(run_dir, f"{existing} is read-only")
+
+
+def _not_writable(run_dir: str | os.PathLike, reason: str) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"run must be a directory that can be written, got {run_dir}: {reason}"
+    )
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or " ".join(str(error).split())
 
 
 @contextlib.contextmanager
@@ -65,12 +129,13 @@ def _exclusive(directory: Path) -> Iterator[None]:
     except ImportError:  # not a POSIX system
         yield
         return
-    descriptor = os.open(directory, os.O_RDONLY)
+    with beginning_in(directory):
+        descriptor = os.open(directory, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(f"another process is training in {directory}") from error
+            raise RunDirectoryError(f"another process is training in {directory}") from error
         except OSError:
             pass  # a file system without locks
         yield

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 
 from gan3d.config import Config, validate
-from gan3d.data.pipeline import batches
+from gan3d.data.pipeline import Batches, batches
 from gan3d.data.sources import ImageSource, open_source
 from gan3d.training import processes
 from gan3d.training.assemble import Parts, assemble
@@ -23,11 +23,12 @@ from gan3d.training.interruption import Interrupted, StopSignals
 from gan3d.training.parallel import parallel_step, replicate, shard_batch
 from gan3d.training.progress import Progress, crosses
 from gan3d.training.record import NoRecord, Record
+from gan3d.training.rollbacks import agreed, generation, keys, rolled_back
 from gan3d.training.state import TrainState
 from gan3d.training.step import penalised
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy as np
     from jaxtyping import Array, Float, UInt8
@@ -42,10 +43,10 @@ def train(
 ) -> TrainState:
     """Trains to `config.images`, or continues a run that was stopped.
 
-    The run directory gets config.json, metrics.jsonl, tensorboard/, sheets/ and checkpoints/. With
-    every sheet the dashboard of `training.dashboard` is logged. Uses all devices, and where there
-    are several processes, see `training.processes`, all processes; the first alone needs the run
-    directory, all of them the data.
+    The run directory gets config.json, metrics.jsonl, tensorboard/, sheets/ and checkpoints/, and
+    rollbacks.json if the run had to go back. With every sheet the dashboard of `training.dashboard`
+    is logged. Uses all devices, and where there are several processes, see `training.processes`,
+    all processes; the first alone needs the run directory, all of them the data.
 
     Args:
       config: what to train.
@@ -57,9 +58,12 @@ def train(
       The final state.
 
     Raises:
-      ValueError: the configuration is not valid, or the directory belongs to another run.
+      ValueError: the configuration is not valid.
+      RunDirectoryError: the directory belongs to another run, or cannot be written.
       CheckpointError: there are checkpoints, but this run cannot continue from them.
-      FloatingPointError: a loss or a parameter is not finite; that state is not saved.
+      FloatingPointError: a loss or a parameter is not finite; that state is not saved. With
+        nan_policy "rollback" only if going back to the newest checkpoint has not helped.
+      WriteError: the disk is full, or the run directory cannot be written any more.
       Interrupted: SIGTERM or SIGINT arrived, at any of the processes; the state is saved.
     """
     validate(config, jax.device_count())
@@ -69,51 +73,101 @@ def train(
         record = Record(parts, run_dir) if processes.is_first() else NoRecord(parts)
         stack.enter_context(record)
         stop = stack.enter_context(StopSignals())
+        run = _Run(parts, source, record, stop, parallel_step(parts, jax.devices()), run_dir)
+        rollbacks = agreed(record.read_rollbacks())
         state = processes.from_first(record.restore())
-        images_seen = int(state.images_seen)
-        if images_seen >= config.images:
-            record.say(f"nothing left to do: {run_dir} is finished")
+        if state.images_seen > 0:
+            record.say(f"resuming at {state.images_seen:,} images")
+        while True:
+            try:
+                return _train_from(run, state, rollbacks)
+            except FloatingPointError as error:
+                if config.nan_policy == "stop":
+                    raise
+                reason = str(error)
+            # Not where it is caught: there the failed state still takes its memory.
+            state, rollbacks = _roll_back(record, rollbacks, reason)
+
+
+class _Run(NamedTuple):
+    """What stays when a run goes back to a checkpoint."""
+
+    parts: Parts
+    source: ImageSource
+    record: Record | NoRecord
+    stop: StopSignals
+    step: Callable[..., tuple[TrainState, dict[str, Float[Array, ""]]]]
+    directory: str | os.PathLike
+
+
+def _train_from(run: _Run, state: TrainState, rollbacks: Sequence[int]) -> TrainState:
+    """Trains to the end; raises as `train`."""
+    config, record = run.parts.config, run.record
+    images_seen = int(state.images_seen)
+    # A run may have been killed between its last checkpoint and the look that was due there.
+    look_missing = _look_due(config, images_seen) and not record.has_looked(images_seen)
+    finished = images_seen >= config.images
+    if finished and not look_missing:
+        record.say(f"nothing left to do: {run.directory} is finished")
+        return state
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(record.writing(images_seen))
+        if look_missing:
+            record.observe(images_seen, state.ema_params)
+        if finished:
             return state
 
-        stream = batches(
-            source,
-            config.batch,
-            config.seed,
-            images_seen,
-            config.mirror,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
-        stack.enter_context(contextlib.closing(stream))
-        record.start(images_seen, state.ema_params)
+        stream = stack.enter_context(contextlib.closing(_batches(config, run.source, images_seen)))
         record.say("compiling the training step")
         progress = _progress(config, record, images_seen)
-        steps = _steps(parts, state, images_seen, stream)
+        steps = _steps(run, state, images_seen, stream, rollbacks)
         for state, images_seen, metrics in steps:
             progress.add(images_seen, metrics)
-            before = images_seen - config.batch
             finished = images_seen >= config.images
-            observing = finished or crosses(config.sheet_interval_images, before, images_seen)
-            stopped_by = _stopped_by(stop, images_seen // config.batch)
+            stopped_by = _stopped_by(run.stop, images_seen // config.batch)
             if finished or stopped_by:
                 break
-            if observing:
+            if _look_due(config, images_seen):
                 record.observe(images_seen, state.ema_params)
-            if crosses(config.checkpoint_interval_images, before, images_seen):
+            if _crosses(config, config.checkpoint_interval_images, images_seen):
                 progress.drain()
                 record.save(images_seen, state)
 
         progress.finish()
-        record.save(images_seen, state)
-        record.wait()
-        # Also when interrupted, since the run that continues starts behind this point; but only now
-        # that the state is safe.
-        if observing:
-            record.observe(images_seen, state.ema_params)
-        if not finished:
-            raise _interrupted(stopped_by, images_seen, config, run_dir)
-        record.say(f"finished: {images_seen:,} images, in {run_dir}")
-        return state
+        _leave(config, record, images_seen, state)
+    if not finished:
+        raise _interrupted(stopped_by, images_seen, config, run.directory)
+    record.say(f"finished: {images_seen:,} images, in {run.directory}")
+    return state
+
+
+def _leave(config: Config, record: Record | NoRecord, images_seen: int, state: TrainState) -> None:
+    record.save(images_seen, state)
+    record.wait()
+    # Also when interrupted, since the run that continues starts behind this point; but only now
+    # that the state is safe.
+    if _look_due(config, images_seen):
+        record.observe(images_seen, state.ema_params)
+
+
+def _roll_back(
+    record: Record | NoRecord, rollbacks: Sequence[int], reason: str
+) -> tuple[TrainState, list[int]]:
+    """Newest intact state and list of rollbacks to go on with, the same on all processes.
+
+    Raises:
+      FloatingPointError: going back has not helped.
+    """
+    record.wait()
+    state = processes.from_first(record.restore())
+    back_to = int(state.images_seen)
+    rollbacks = rolled_back(rollbacks, back_to, reason)
+    record.write_rollbacks(rollbacks)
+    record.say(
+        f"{reason}: going back to {back_to:,} images, on with other randomness "
+        f"(rollback {len(rollbacks)})"
+    )
+    return state, rollbacks
 
 
 def open_training_source(config: Config) -> ImageSource:
@@ -131,21 +185,44 @@ def open_training_source(config: Config) -> ImageSource:
 
 
 def _steps(
-    parts: Parts,
+    run: _Run,
     state: TrainState,
     images_seen: int,
     stream: Iterable[UInt8[np.ndarray, "B R R 3"]],
+    rollbacks: Sequence[int],
 ) -> Iterator[tuple[TrainState, int, dict[str, Float[Array, ""]]]]:
     """Endless training; yields state, images seen and metrics after every step."""
-    devices = jax.local_devices()
-    step = parallel_step(parts, jax.devices())
-    key = jax.random.key(parts.config.seed)
+    config, devices = run.parts.config, jax.local_devices()
+    all_keys = keys(jax.random.key(config.seed), rollbacks)
     state = replicate(state, devices)
     for images in stream:
-        penalise = penalised(parts.config, images_seen)
-        state, metrics = step(state, shard_batch(images, len(devices)), key, penalise)
-        images_seen += parts.config.batch
+        key = all_keys[generation(rollbacks, images_seen)]
+        penalise = penalised(config, images_seen)
+        state, metrics = run.step(state, shard_batch(images, len(devices)), key, penalise)
+        images_seen += config.batch
         yield state, images_seen, metrics
+
+
+def _batches(config: Config, source: ImageSource, images_seen: int) -> Batches:
+    return batches(
+        source,
+        config.batch,
+        config.seed,
+        images_seen,
+        config.mirror,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def _look_due(config: Config, images_seen: int) -> bool:
+    """Whether samples are looked at here: at the start, at the interval, and at the end."""
+    due = _crosses(config, config.sheet_interval_images, images_seen)
+    return due or images_seen >= config.images
+
+
+def _crosses(config: Config, interval: int, images_seen: int) -> bool:
+    return crosses(interval, images_seen - config.batch, images_seen)
 
 
 def _progress(config: Config, record: Record | NoRecord, images_seen: int) -> Progress:

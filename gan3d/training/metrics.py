@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from absl import logging
+
+from gan3d.training.directory import replace_text, writing_in
+from gan3d.training.tensorboard import open_board
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -43,13 +46,17 @@ class MetricsWriter:
       run_dir: existing directory.
       images_seen: where the run continues; what an interrupted run has written beyond it is
         dropped, since it will be written again. A run that starts at 0 keeps nothing.
+
+    Raises:
+      WriteError: here and from every method, when a file cannot be written.
     """
 
     def __init__(self, run_dir: str | os.PathLike, images_seen: int = 0):
         self.path = Path(run_dir) / METRICS_NAME
-        _drop_after(self.path, images_seen)
-        self._file = self.path.open("a", encoding="utf-8")
-        self._board = _open_tensorboard(Path(run_dir) / "tensorboard", images_seen)
+        with writing_in(run_dir):
+            _drop_after(self.path, images_seen)
+            self._file = self.path.open("a", encoding="utf-8")
+            self._board = open_board(Path(run_dir) / "tensorboard", images_seen)
 
     def __enter__(self) -> MetricsWriter:
         return self
@@ -76,21 +83,20 @@ class MetricsWriter:
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
         histograms = {name: _histogram(d) for name, d in distributions.items()}
         line = {"images": images_seen, **finite, **histograms}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, images_seen)
-            for name, distribution in distributions.items():
-                binned = _binned(distribution)
-                if len(binned):
-                    self._board.add_histogram(name, binned, images_seen, bins=distribution.edges)
+        binned = {name: (_binned(d), np.asarray(d.edges)) for name, d in distributions.items()}
+        with writing_in(self.path.parent):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            if self._board is not None:
+                filled = {name: pair for name, pair in binned.items() if len(pair[0])}
+                self._board.write(images_seen, values, filled)
 
     def close(self) -> None:
         """Flushes and closes the files."""
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
+        with writing_in(self.path.parent), contextlib.ExitStack() as files:
+            files.callback(self._file.close)
+            if self._board is not None:
+                files.callback(self._board.close)
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -117,19 +123,7 @@ def _drop_after(path: Path, images_seen: int) -> None:
         path.unlink()
         return
     kept = [row for row in read_metrics(path) if row["images"] <= images_seen]
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def _open_tensorboard(directory: Path, images_seen: int):
-    try:
-        from tensorboardX import SummaryWriter  # slow to import, and not needed for training
-    except ImportError:
-        logging.warning("tensorboardX is not installed: metrics go to metrics.jsonl only")
-        return None
-    # purge_step hides what an interrupted run has logged beyond the point of resuming.
-    return SummaryWriter(str(directory), purge_step=images_seen + 1 if images_seen else 0)
+    replace_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def _histogram(distribution: Distribution) -> dict[str, list[float]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,17 @@ import jax
 import numpy as np
 
 from gan3d.training.assemble import Parts, draw_views, init_state, sample_scenes
-from gan3d.training.checkpoint import Checkpoints
-from gan3d.training.dashboard import dashboard_reader, log_reading
-from gan3d.training.directory import CHECKPOINTS_NAME, SHEETS_NAME, open_run_directory
-from gan3d.training.metrics import MetricsWriter
+from gan3d.training.checkpoint import Checkpoints, check_finite
+from gan3d.training.dashboard import PREFIX, dashboard_reader, log_reading
+from gan3d.training.directory import (
+    CHECKPOINTS_NAME,
+    SHEETS_NAME,
+    beginning_in,
+    open_run_directory,
+    writing_in,
+)
+from gan3d.training.metrics import METRICS_NAME, MetricsWriter, read_metrics
+from gan3d.training.rollbacks import read_rollbacks, write_rollbacks
 from gan3d.training.state import TrainState
 from gan3d.visualize import sample_sheet, save_png
 
@@ -38,14 +45,19 @@ class Record(contextlib.ExitStack):
         """Opens the run directory and its checkpoints.
 
         Raises:
-          ValueError: see `open_run_directory`.
+          RunDirectoryError: see `open_run_directory`.
         """
         super().__init__()
         self._parts = parts
         with contextlib.ExitStack() as opened:
             self.directory = opened.enter_context(open_run_directory(run_dir, parts.config))
-            self._checkpoints = opened.enter_context(Checkpoints(self.directory / CHECKPOINTS_NAME))
+            with beginning_in(self.directory):
+                checkpoints = Checkpoints(self.directory / CHECKPOINTS_NAME)
+            self._checkpoints = opened.enter_context(checkpoints)
             self.push(opened.pop_all())
+        # Compiled at the first look.
+        self._read_dashboard = dashboard_reader(parts)
+        self._write_sheet = _sheet_writer(parts, self.directory / SHEETS_NAME)
 
     def restore(self) -> TrainState:
         """The state to go on from, as numpy arrays: the newest checkpoint's, or the first."""
@@ -53,20 +65,33 @@ class Record(contextlib.ExitStack):
         # Shapes alone: initialising takes a while, and a run that resumes needs no values.
         template = jax.eval_shape(lambda: init_state(self._parts, seed))
         restored = self._checkpoints.restore_latest(template)
-        if restored is None:
-            # Copies: the step, to which the state is donated, wants no buffer twice.
-            return jax.tree.map(np.array, jax.device_get(init_state(self._parts, seed)))
-        print(f"resuming at {restored[1]:,} images", flush=True)
-        return restored[0]
+        if restored is not None:
+            return restored[0]
+        # Copies: the step, to which the state is donated, wants no buffer twice.
+        return jax.tree.map(np.array, jax.device_get(init_state(self._parts, seed)))
 
-    def start(self, images_seen: int, ema_params: Any) -> None:
-        """Begins to write behind `images_seen`; a new run gets a look at its start."""
-        self._writer = self.enter_context(MetricsWriter(self.directory, images_seen))
-        self._read_dashboard = dashboard_reader(self._parts)
-        self._write_sheet = _sheet_writer(self._parts, self.directory / SHEETS_NAME)
-        if images_seen == 0:
-            print("compiling the dashboard and the sheet", flush=True)
-            self.observe(images_seen, ema_params)
+    def read_rollbacks(self) -> list[int]:
+        """Where the run went back to."""
+        return read_rollbacks(self.directory)
+
+    def write_rollbacks(self, rollbacks: Sequence[int]) -> None:
+        """Replaces what `read_rollbacks` reads."""
+        with writing_in(self.directory):
+            write_rollbacks(self.directory, rollbacks)
+
+    @contextlib.contextmanager
+    def writing(self, images_seen: int) -> Iterator[None]:
+        """Within this context metrics are written, behind `images_seen`."""
+        with MetricsWriter(self.directory, images_seen) as self._writer:
+            yield
+
+    def has_looked(self, images_seen: int) -> bool:
+        """Whether `observe` has finished here, and its metrics will be kept."""
+        path = self.directory / METRICS_NAME
+        if images_seen == 0 or not path.exists():
+            return False
+        rows = [row for row in read_metrics(path) if row["images"] == images_seen]
+        return any(name.startswith(PREFIX) for row in rows for name in row)
 
     def write(self, images_seen: int, scalars: Mapping[str, float]) -> None:
         """Writes averages of training."""
@@ -76,8 +101,9 @@ class Record(contextlib.ExitStack):
         """Looks at the samples: logs the dashboard and writes a sheet of pictures."""
         # Through the host: the parameters lie on all devices, the observers' programs need one.
         ema_params = jax.device_get(ema_params)
-        log_reading(self._writer, images_seen, self._read_dashboard(ema_params))
         self._write_sheet(images_seen, ema_params)
+        # Last, since it is what says that the sheet is there.
+        log_reading(self._writer, images_seen, self._read_dashboard(ema_params))
 
     def save(self, images_seen: int, state: TrainState) -> None:
         """Saves a checkpoint, in the background."""
@@ -104,13 +130,27 @@ class NoRecord(contextlib.nullcontext):
         shapes = jax.eval_shape(lambda: init_state(self._parts, self._parts.config.seed))
         return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
 
-    def start(self, images_seen: int, ema_params: Any) -> None: ...
+    def read_rollbacks(self) -> list[int]:
+        """None: the first process has them."""
+        return []
+
+    def write_rollbacks(self, rollbacks: Sequence[int]) -> None: ...
+
+    def writing(self, images_seen: int) -> contextlib.AbstractContextManager[None]:
+        """Nothing is written."""
+        return contextlib.nullcontext()
+
+    def has_looked(self, images_seen: int) -> bool:
+        """Nothing is looked at."""
+        return True
 
     def write(self, images_seen: int, scalars: Mapping[str, float]) -> None: ...
 
     def observe(self, images_seen: int, ema_params: Any) -> None: ...
 
-    def save(self, images_seen: int, state: TrainState) -> None: ...
+    def save(self, images_seen: int, state: TrainState) -> None:
+        """Raises as the first process does, or that one would go back to a checkpoint alone."""
+        check_finite(jax.device_get(state), images_seen)
 
     def wait(self) -> None: ...
 
@@ -126,7 +166,9 @@ def _sheet_writer(parts: Parts, directory: Path):
 
     def write(images_seen: int, ema_params: Any) -> None:
         path = directory / f"{images_seen:08d}.png"
-        save_png(path, sample_sheet(sample(ema_params), views(ema_params), parts.stage))
+        sheet = sample_sheet(sample(ema_params), views(ema_params), parts.stage)
+        with writing_in(directory.parent):
+            save_png(path, sheet)
         print(f"sheet of samples: {path}", flush=True)
 
     return write

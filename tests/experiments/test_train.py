@@ -11,7 +11,7 @@ from gan3d.config import Config
 from gan3d.data import UnreadableImageError
 from gan3d.training import loop
 from gan3d.training.checkpoint import CheckpointError
-from gan3d.training.directory import open_run_directory
+from gan3d.training.directory import RunDirectoryError, WriteError, open_run_directory
 from gan3d.training.interruption import Interrupted
 
 
@@ -114,6 +114,8 @@ def test_help_names_every_field(capsys):
         (Interrupted("SIGINT: saved", 2), 130),
         (FloatingPointError("loss_g is nan at 5 images"), 1),
         (CheckpointError("of a different model"), 1),
+        (WriteError("cannot write in runs/demo: No space left on device"), 1),
+        (RunDirectoryError("another process is training in runs/demo"), 2),
         (UnreadableImageError("a.png of folder:x can no longer be read: gone"), 1),
     ],
 )
@@ -126,6 +128,15 @@ def test_how_a_run_ends_is_one_line_and_an_exit_code(error, code, tmp_path, caps
     captured = capsys.readouterr()
     assert str(error) in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_interrupted_before_there_is_anything_to_save(tmp_path, capsys, monkeypatch):
+    def interrupt(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "open_training_source", interrupt)
+    assert run(f"--run={tmp_path}") == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_a_mistake_in_the_program_keeps_its_stack_trace(tmp_path, monkeypatch):

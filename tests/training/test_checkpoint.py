@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import optax
 import pytest
 
 from gan3d.training.checkpoint import CheckpointError, Checkpoints
+from gan3d.training.directory import WriteError
 
 
 def make_state(images_seen: int) -> dict:
@@ -133,6 +135,21 @@ def test_a_fallen_back_run_can_save_there_again(saved):
     assert restore(saved)[1] == 64
 
 
+def test_a_deleted_checkpoint_is_not_missed(saved):
+    shutil.rmtree(saved / "64")
+    assert restore(saved)[1] == 32
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_what_a_killed_save_leaves_behind_is_removed(saved, complete):
+    unfinished = saved / "96.orbax-checkpoint-tmp"
+    shutil.copytree(saved / "64", unfinished)
+    if not complete:
+        shutil.rmtree(unfinished / "state")
+    assert restore(saved)[1] == 64
+    assert sorted(path.name for path in saved.iterdir()) == ["32", "64"]
+
+
 def test_stray_directories_are_no_checkpoints(saved):
     (saved / "999").mkdir()
     (saved / "1000").mkdir()
@@ -181,6 +198,28 @@ def test_another_model_is_an_error(saved, change, message):
     change(template)
     with pytest.raises(CheckpointError, match=message):
         restore(saved, template)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
+        (ValueError("RESOURCE_EXHAUSTED: a: No space left on device [x='28']"), "No space left"),
+    ],
+)
+def test_what_the_system_does_not_write_is_named(tmp_path, monkeypatch, error, reason):
+    def fail(*arguments, **keywords):
+        raise error
+
+    with Checkpoints(tmp_path) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "save", fail)
+        with pytest.raises(WriteError, match=f"cannot save a checkpoint in {tmp_path}: {reason}"):
+            checkpoints.save(32, make_state(32))
+
+
+def test_a_mistake_in_a_save_is_not_blamed_on_the_disk(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(ValueError, match="zero size"):
+        checkpoints.save(32, {"empty": np.zeros((0,))})
 
 
 def test_does_not_save_what_is_not_finite(tmp_path):

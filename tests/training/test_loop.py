@@ -5,120 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import types
 
-import jax
-import jax.numpy as jnp
+import fake_step
 import numpy as np
 import pytest
-from absl import logging
+from fake_step import CountingSource, checkpoints, dashboards, logged, make_config, sheets
 
-from gan3d import config as config_lib
 from gan3d.training import loop, record
-from gan3d.training.checkpoint import Checkpoints
 from gan3d.training.interruption import Interrupted
-from gan3d.training.metrics import read_metrics
-from gan3d.training.state import TrainState
-
-
-class CountingSource:
-    """Sixteen images, image i of colour i; `on_fetch` is called with the number fetched so far."""
-
-    name = "counting"
-
-    def __init__(self, on_fetch=lambda num_fetched: None):
-        self.num_fetched = 0
-        self._on_fetch = on_fetch
-
-    def __len__(self):
-        return 16
-
-    def __getitem__(self, index):
-        self.num_fetched += 1
-        self._on_fetch(self.num_fetched)
-        return np.full((32, 32, 3), index, np.uint8)
-
-
-def make_config(**overrides):
-    small = dict(
-        images=64,
-        batch=4,
-        log_interval_images=8,
-        sheet_interval_images=24,
-        checkpoint_interval_images=16,
-    )
-    return config_lib.preset("demo", **{**small, **overrides})
-
-
-def init_state(parts, seed):
-    params = {"w": jnp.full(3, float(seed))}
-    return TrainState(jnp.int32(0), params, params, params, (), ())
-
-
-def parallel_step(parts, devices):
-    """Folds everything that must survive an interruption into three numbers.
-
-    The loss is NaN after `parts.poison` images.
-    """
-
-    @jax.jit
-    def step(state, images, key, penalise):
-        images = images.reshape(-1, *images.shape[2:]).astype(jnp.float32)[:, 0, 0, 0]
-        noise = jax.random.normal(jax.random.fold_in(key, state.images_seen), (3,))
-        w = jnp.where(penalise, 0.8, 0.9) * state.generator_params["w"] + noise
-        w = w + images @ jnp.arange(len(images)) / 100
-        images_seen = state.images_seen + len(images)
-        loss = jnp.where(images_seen == parts.poison, jnp.nan, w.sum())
-        state = state.replace(
-            images_seen=images_seen, generator_params={"w": w}, ema_params={"w": w}
-        )
-        return state, {"loss_g": loss, "loss_d": loss, "coverage": loss}
-
-    return step
 
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    """Replaces networks, step, dashboard and sheets; returns the parts, to poison them."""
-    parts = types.SimpleNamespace(stage=None, poison=-1)
-
-    def assemble(config):
-        parts.config = config
-        return parts
-
-    monkeypatch.setattr(loop, "assemble", assemble)
-    monkeypatch.setattr(loop, "parallel_step", parallel_step)
-    log = lambda writer, images, w: writer.write(images, {"dashboard/w": w.sum()})  # noqa: E731
-    replacements = dict(
-        init_state=init_state,
-        sample_scenes=lambda parts, params, key, num: params["w"],
-        draw_views=lambda parts, params, key, num: None,
-        dashboard_reader=lambda parts: lambda params: params["w"],
-        log_reading=log,
-        sample_sheet=lambda scenes, views, stage: np.zeros((8, 8, 3), np.uint8),
-    )
-    for name, replacement in replacements.items():
-        monkeypatch.setattr(record, name, replacement)
-    logging.set_verbosity(logging.WARNING)
-    return parts
-
-
-def sheets(run_dir):
-    return sorted(int(path.stem) for path in (run_dir / "sheets").glob("*.png"))
-
-
-def checkpoints(run_dir):
-    with Checkpoints(run_dir / "checkpoints", read_only=True) as checkpoints:
-        return checkpoints.all_images()
-
-
-def logged(run_dir, name="loss_g"):
-    rows = read_metrics(run_dir / "metrics.jsonl")
-    return [(row["images"], row[name]) for row in rows if name in row]
-
-
-def dashboards(run_dir):
-    return logged(run_dir, "dashboard/w")
+    return fake_step.install(monkeypatch)
 
 
 def test_a_whole_run(tmp_path, capsys):
@@ -164,16 +63,18 @@ def test_another_seed_is_another_run(tmp_path):
 @pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
 )
-def test_sigterm_saves_and_the_same_call_continues_exactly(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_call_continues_exactly(number, tmp_path):
     whole = loop.train(make_config(), tmp_path / "whole", CountingSource())
 
     def interrupt(num_fetched):
         if num_fetched == 40:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
-    with pytest.raises(Interrupted, match=r"SIGTERM: saved .* of 64 images") as stop:
+    message = rf"{number.name}: saved .* of 64 images"
+    with pytest.raises(Interrupted, match=message) as stop:
         loop.train(make_config(), tmp_path / "parts", CountingSource(interrupt))
-    assert stop.value.signal_number == signal.SIGTERM
+    assert stop.value.signal_number == number
     (*_, stopped_at) = checkpoints(tmp_path / "parts")
     assert 0 < stopped_at < 64
     parts = loop.train(make_config(), tmp_path / "parts", CountingSource())
@@ -245,6 +146,26 @@ def test_an_error_of_the_source_is_raised(tmp_path):
 
     with pytest.raises(OSError, match="disk gone"):
         loop.train(make_config(), tmp_path, CountingSource(fail))
+
+
+def test_a_look_that_was_cut_off_is_made_up_for(tmp_path, monkeypatch):
+    loop.train(make_config(), tmp_path / "whole", CountingSource())
+    save_png = record.save_png
+
+    def die(path, sheet):
+        if path.stem == "00000064":
+            raise KeyboardInterrupt
+        save_png(path, sheet)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "save_png", die)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(make_config(), tmp_path / "parts", CountingSource())
+    assert checkpoints(tmp_path / "parts") == [32, 48, 64] and sheets(tmp_path / "parts")[-1] == 48
+    for _ in range(2):
+        loop.train(make_config(), tmp_path / "parts", CountingSource())
+        assert sheets(tmp_path / "parts") == sheets(tmp_path / "whole")
+        assert dashboards(tmp_path / "parts") == dashboards(tmp_path / "whole")
 
 
 def test_batch_must_suit_the_devices(tmp_path):

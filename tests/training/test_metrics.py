@@ -77,6 +77,14 @@ def test_tensorboard_may_be_missing(tmp_path, monkeypatch, caplog):
     assert "tensorboardX is not installed" in caplog.text
 
 
+def test_a_run_that_resumes_within_the_second_keeps_the_earlier_events(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    write(tmp_path, 0, [(32, 1.0)])
+    write(tmp_path, 32, [(64, 0.5)])
+    assert [step for step, _ in events(tmp_path)].count(32) == 1
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+
+
 def test_distributions_are_shares_of_all_samples(tmp_path):
     edges = (0.0, 0.25, 0.5, 1.0)
     spread = Distribution([0.1, 0.2, 0.25, 1.0], edges)
