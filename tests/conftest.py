@@ -46,6 +46,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Longest first, so that no worker is left alone with a long module at the end.
 LONGEST = (
+    "test_processes",
     "test_resume",
     "test_pipeline",
     "test_transforms",
@@ -57,6 +58,8 @@ LONGEST = (
     "test_other_devices",
     "test_depth_peeling",
     "test_evaluate",
+    "test_benchmark_train",
+    "test_augmented_step",
     "test_sample",
     "test_readme",
 )

@@ -48,11 +48,11 @@ def start(
     """Starts a training of the photographs in `workplace / run`."""
     flags = [f"--{name}={value}" for name, value in {**SIZES, **sizes}.items()]
     flags += [f"--data=folder:{workplace}/photographs", f"--run={workplace / run}", *more]
-    # Compiled once, by the first of the processes, and in a hurry.
+    # Compiled once, by the first of the processes of all tests, and in a hurry.
     compiling = {
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 "
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} "
         f"--xla_force_host_platform_device_count={num_devices}",
-        "JAX_COMPILATION_CACHE_DIR": str(workplace / "compiled"),
+        "JAX_COMPILATION_CACHE_DIR": str(workplace.parent / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
