@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 
 from gan3d.config import Config
 from gan3d.losses import penalty_fraction
@@ -124,7 +125,10 @@ def step_programs(parts: Parts, axis_name: str | None = None) -> StepPrograms:
         return gradients
 
     def mean(total):
-        total = jax.lax.pmean(total, axis_name) if axis_name else total
+        if axis_name and jax.lax.psum(1, axis_name) > 1:
+            # As one array: one message instead of one per parameter.
+            flat, unflatten = ravel_pytree(total)
+            total = unflatten(jax.lax.pmean(flat, axis_name))
         return jax.tree.map(lambda x: x / config.microbatches, total)
 
     def update_discriminator(params, optimizer_state, probability, total):
