@@ -9,9 +9,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from gan3d.training.state import TrainState
 
 BATCH = 4
 FLAGS = dict(
@@ -128,17 +132,23 @@ def start(workplace: Path, run: str, images: int) -> Attempt:
     run_dir = workplace / run
     flags = [f"--{name}={value}" for name, value in {**FLAGS, "images": images}.items()]
     flags += [f"--data=folder:{workplace / 'photographs'}", f"--run={run_dir}"]
-    # Compiled once, by the first start, and in a hurry.
     environment = {
+        **compiling_once(workplace / "compiled", "--xla_backend_optimization_level=0"),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        "JAX_COMPILATION_CACHE_DIR": str(workplace / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "GAN3D_CACHE": str(workplace / "decoded"),
     }
     command = [sys.executable, "-m", "experiments.train", *flags]
     return Attempt(command, run_dir, {**os.environ, **environment})
+
+
+def compiling_once(directory: Path, xla_flags: str) -> dict[str, str]:
+    """Environment variables of processes that share compiled programs, compiled in a hurry."""
+    return {
+        "XLA_FLAGS": xla_flags,
+        "JAX_COMPILATION_CACHE_DIR": str(directory),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 def write_photographs(workplace: Path) -> None:
@@ -158,7 +168,7 @@ def differences(expected: Path, actual: Path) -> list[str]:
     for name, leaf in states[0].items():
         if leaf.tobytes() != states[1][name].tobytes():
             lines.append(f"final state: {name} differs")
-    if _metrics(expected) != _metrics(actual):
+    if metrics_but_speed(expected) != metrics_but_speed(actual):
         lines.append("metrics differ")
     sheets = [
         {p.name: p.read_bytes() for p in run.glob("sheets/*.png")} for run in (expected, actual)
@@ -172,6 +182,15 @@ def _final_state(run_dir: Path) -> tuple[dict[str, np.ndarray], int]:
     """Leaves of the newest checkpoint by name, and images seen."""
     import jax  # slow imports, and in this process needed at the end only
 
+    state, images_seen = final_state(run_dir)
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}, images_seen
+
+
+def final_state(run_dir: Path) -> tuple[TrainState, int]:
+    """The newest intact checkpoint and images seen at it."""
+    import jax
+
     from gan3d import config as config_lib
     from gan3d.training.assemble import assemble, init_state
     from gan3d.training.checkpoint import Checkpoints
@@ -179,13 +198,11 @@ def _final_state(run_dir: Path) -> tuple[dict[str, np.ndarray], int]:
     config = config_lib.from_json((run_dir / "config.json").read_text())
     template = jax.eval_shape(lambda: init_state(assemble(config), config.seed))
     with Checkpoints(run_dir / "checkpoints", read_only=True) as checkpoints:
-        state, images_seen = checkpoints.restore_latest(template)
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}, images_seen
+        return checkpoints.restore_latest(template)
 
 
-def _metrics(run_dir: Path) -> list[dict]:
-    """All but the speed, in the order of the clock."""
+def metrics_but_speed(run_dir: Path) -> list[dict]:
+    """Rows of the run's metrics, in the order of the clock."""
     from gan3d.training.metrics import METRICS_NAME, read_metrics
 
     rows = read_metrics(run_dir / METRICS_NAME)

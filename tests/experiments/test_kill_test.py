@@ -62,7 +62,7 @@ def kill(tmp_path, monkeypatch):
 
         monkeypatch.setattr(kill_test, "start", start)
         monkeypatch.setattr(killed_run, "_final_state", final_state)
-        monkeypatch.setattr(killed_run, "_metrics", lambda run_dir: [])
+        monkeypatch.setattr(killed_run, "metrics_but_speed", lambda run_dir: [])
         return experiment_flags.run(
             kill_test.main,
             ["kill_test", f"--kills={KILLS}", f"--directory={tmp_path / 'runs'}", *flags],
@@ -106,7 +106,7 @@ def test_a_run_that_ends_too_early_is_found(kill, monkeypatch, capsys):
 
 def test_other_metrics_and_missing_sheets_are_differences(tmp_path, monkeypatch):
     monkeypatch.setattr(killed_run, "_final_state", lambda run_dir: ({}, len(run_dir.name)))
-    monkeypatch.setattr(killed_run, "_metrics", lambda run_dir: [{"images": run_dir.name}])
+    monkeypatch.setattr(killed_run, "metrics_but_speed", lambda run_dir: [{"images": run_dir.name}])
     lines = killed_run.differences(tmp_path / "a", tmp_path / "bb")
     assert lines == ["images seen: 1 and 2", "metrics differ", "sheets differ"]
 

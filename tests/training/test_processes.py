@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import training_runs
-from training_runs import finish, losses, wait_until_logged
+from training_runs import finish, wait_until_logged
 
+from experiments.killed_run import final_state, metrics_but_speed, write_photographs
 from gan3d.training import processes
 
 STEPS, BATCH = 20, 8
@@ -34,7 +35,7 @@ WAIT_FOR_THE_DEAD_SECONDS = 60
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("processes")
-    training_runs.write_photographs(directory)
+    write_photographs(directory)
     return directory
 
 
@@ -43,7 +44,7 @@ def alone(workplace) -> list[dict]:
     """What one process with one device logs."""
     code, output = finish(training_runs.start(workplace, "alone", SIZES))
     assert code == 0, output
-    return losses(workplace / "alone")
+    return metrics_but_speed(workplace / "alone")
 
 
 def start_two(workplace: Path, run: str, sizes: dict) -> list:
@@ -71,7 +72,7 @@ def test_eight_devices_train_as_one(workplace, alone):
     code, output = finish(training_runs.start(workplace, "eight", SIZES, num_devices=8))
     assert code == 0, output
     assert "on 8 x cpu" in output
-    assert_same_losses(losses(workplace / "eight"), alone)
+    assert_same_losses(metrics_but_speed(workplace / "eight"), alone)
 
 
 def test_two_processes_train_as_one(workplace, alone):
@@ -79,10 +80,10 @@ def test_two_processes_train_as_one(workplace, alone):
     assert code == other_code == 0, output + other_output
     assert "on 2 x cpu of 2 processes" in output
     assert "finished" in output and "finished" not in other_output
-    assert_same_losses(losses(workplace / "two"), alone)
+    assert_same_losses(metrics_but_speed(workplace / "two"), alone)
     # One checkpoint, complete, and nothing else beside it.
     assert os.listdir(workplace / "two" / "checkpoints") == [str(STEPS * BATCH)]
-    _, images = training_runs.final_state(workplace / "two")
+    _, images = final_state(workplace / "two")
     assert images == STEPS * BATCH
 
 
@@ -94,7 +95,7 @@ def test_stopped_or_killed_they_end_together_and_resume(workplace):
     for code, output in map(finish, both):
         assert code == 128 + signal.SIGTERM, output
         assert "the same command continues" in output
-    _, saved = training_runs.final_state(run_dir)
+    _, saved = final_state(run_dir)
 
     both = start_two(workplace, "stopped", ENDLESS)
     wait_until_logged(both[0], run_dir, saved + 5 * BATCH)

@@ -12,7 +12,9 @@ import jax
 import numpy as np
 import pytest
 import training_runs
-from training_runs import final_state, finish, logged, losses, wait_until_logged
+from training_runs import finish, logged, wait_until_logged
+
+from experiments.killed_run import final_state, metrics_but_speed, write_photographs
 
 # Long enough that the signals arrive before the end, small enough for a few seconds.
 SIZES = dict(
@@ -28,7 +30,7 @@ SIZES = dict(
 def workplace(tmp_path_factory) -> Path:
     """A folder with photographs, for the run directories and for compiled programs."""
     directory = tmp_path_factory.mktemp("resume")
-    training_runs.write_photographs(directory)
+    write_photographs(directory)
     return directory
 
 
@@ -68,4 +70,4 @@ def test_sigterm_and_sigkill_change_nothing(workplace):
     for name in ("generator_params", "discriminator_params", "ema_params"):
         jax.tree.map(np.testing.assert_array_equal, getattr(actual, name), getattr(expected, name))
     jax.tree.map(np.testing.assert_array_equal, actual, expected)
-    assert losses(run_dir) == losses(workplace / "undisturbed")
+    assert metrics_but_speed(run_dir) == metrics_but_speed(workplace / "undisturbed")
