@@ -178,30 +178,46 @@ def render_background(
     return sample_texture(background, jnp.stack(jnp.meshgrid(u, v, indexing="xy"), axis=-1))
 
 
-def render_scene(scene: Scene, view: View, stage: Stage) -> SceneImage:
-    """x = R(m, v) for one scene; `vmap` over scene and view for batches."""
+def view_of(camera: Camera) -> View:
+    """Yaw and pitch of the direction in which a camera looks, wherever it stands, radians."""
+    x, y, z = camera.rotation[2]
+    return View(jnp.arctan2(-x, z), jnp.arcsin(jnp.clip(y, -1, 1)))
+
+
+def render_scene(
+    scene: Scene, view: View, stage: Stage, camera: Camera | None = None
+) -> SceneImage:
+    """x = R(m, v) for one scene; `vmap` over scene and view for batches.
+
+    Args:
+      scene: m.
+      view: v; places the camera, and pans the background.
+      stage: how scenes are shown.
+      camera: None = that of the stage at this view.
+    """
+    camera = stage.camera(view) if camera is None else camera
     vertices = scene_vertices(scene.surface, stage)
     background = render_background(scene.background, view, stage)
-    picture = _render(vertices, scene.texture, view, stage, background)
+    picture = _render(vertices, scene.texture, camera, stage, background)
     layers = picture.fragments
     behind = jnp.full((stage.resolution, stage.resolution, 1), stage.distance, vertices.dtype)
     depth, _ = composite(layers.depth[..., None], layers.alpha, behind)
     return SceneImage(picture.color, picture.alpha, depth[..., 0], vertices)
 
 
-def render_normals(scene: Scene, view: View, stage: Stage) -> Float[Array, "H W 3"]:
+def render_normals(scene: Scene, camera: Camera, stage: Stage) -> Float[Array, "H W 3"]:
     """Normals as colours in [-1, 1]: red right, green up, blue towards the camera; grey behind."""
     vertices = scene_vertices(scene.surface, stage)
-    normals = vertex_normals(vertices, stage.topology) @ stage.camera(view).rotation.T
+    normals = vertex_normals(vertices, stage.topology) @ camera.rotation.T
     normals = normals * jnp.array([1.0, -1.0, -1.0])[None, :]
     behind = jnp.zeros((stage.resolution, stage.resolution, 3), normals.dtype)
-    fragments = _render(vertices, scene.texture, view, stage, behind).fragments
+    fragments = _render(vertices, scene.texture, camera, stage, behind).fragments
     values = interpolate(normals, fragments, stage.topology)
     return composite(values, fragments.alpha, behind)[0]
 
 
-def _render(vertices, texture, view, stage, background):
+def _render(vertices, texture, camera, stage, background):
     return render(
-        vertices, stage.topology, texture, stage.camera(view),
+        vertices, stage.topology, texture, camera,
         (stage.resolution, stage.resolution), background, stage.margin_pixels,
     )  # fmt: skip

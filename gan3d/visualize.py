@@ -160,7 +160,7 @@ def _sheet_renderer(stage: Stage) -> Callable[[Scene, View], tuple[Array, Array,
         plain = jnp.full_like(scene.background, PLAIN_BACKGROUND)
         backgrounds = jnp.stack([scene.background, *[plain] * len(canonical_yaw)])
         images = jax.vmap(render_before, (None, 0, 0))(scene, backgrounds, own_and_canonical)
-        return images[0], render_normals(scene, view, stage), images[1:]
+        return images[0], render_normals(scene, stage.camera(view), stage), images[1:]
 
     return jax.jit(jax.vmap(render_row))
 

@@ -90,20 +90,35 @@ class Generator(nn.Module):
         return (max(self.surface_size, self.texture_size) // _START).bit_length()
 
     @nn.compact
-    def __call__(self, z: Float[Array, "Z"], random: Randomness | None = None) -> Maps:
-        mapping = MappingNetwork(self.latent_size, self.mapping_layers, name="mapping")
-        styles, keys = [mapping(z[: self.latent_size])] * self.num_levels, None
-        if random is not None:
-            other = mapping(random.z[: self.latent_size])
-            styles = [
-                jnp.where(level < random.crossover, w, other) for level, w in enumerate(styles)
-            ]
-            keys = jax.random.split(random.key, (self.num_levels, 2))
+    def __call__(
+        self,
+        z: Float[Array, "Z"],
+        random: Randomness | None = None,
+        styles: Float[Array, "L W"] | None = None,
+    ) -> Maps:
+        """G(z).
+
+        Args:
+          z: latent; the object's entries, then the background's.
+          random: what training draws beside z.
+          styles: w of every level (the w+ of inversion); None = those of z.
+        """
+        keys = None if random is None else jax.random.split(random.key, (self.num_levels, 2))
+        if styles is None:
+            styles = self._styles(z, random)
         displacement, texture = self._object(styles, keys)
         background = Background(self.background_size, max(8, self.width // 4), name="background")(
             z[self.latent_size :]
         )
         return Maps(displacement, texture, background)
+
+    def _styles(self, z, random):
+        mapping = MappingNetwork(self.latent_size, self.mapping_layers, name="mapping")
+        styles = [mapping(z[: self.latent_size])] * self.num_levels
+        if random is None:
+            return styles
+        other = mapping(random.z[: self.latent_size])
+        return [jnp.where(level < random.crossover, w, other) for level, w in enumerate(styles)]
 
     def _object(self, styles, keys):
         size = _START

@@ -121,10 +121,14 @@ def latent_size(parts: Parts) -> int:
 
 
 def generate(
-    parts: Parts, params: Any, z: Float[Array, "Z"], random: Randomness | None = None
+    parts: Parts,
+    params: Any,
+    z: Float[Array, "Z"],
+    random: Randomness | None = None,
+    styles: Float[Array, "L W"] | None = None,
 ) -> Scene:
-    """m = G(z) for one latent; `random` only in training."""
-    maps = parts.generator.apply({"params": params}, z, random)
+    """m = G(z) for one latent; `random` only in training, `styles` as in `Generator`."""
+    maps = parts.generator.apply({"params": params}, z, random, styles)
     return Scene(parts.start_surface + maps.displacement, maps.texture, maps.background)
 
 

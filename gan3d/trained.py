@@ -1,0 +1,245 @@
+"""A trained generator as an object: `load`, then `sample`, `scene`, `render`.
+
+    generator = gan3d.load("runs/demo")
+    z = generator.sample(jax.random.key(0), 4)
+    scenes = generator.scene(z)
+    pictures = generator.render(scenes, generator.camera(yaw=0.5), resolution=256).image
+
+Every method takes one example or a batch with one leading axis, is compiled on its first call, and
+may be differentiated and used inside other jitted functions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import pathlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gan3d.models import MappingNetwork
+from gan3d.render import Camera, orbit_camera
+from gan3d.scene import (
+    Scene,
+    SceneImage,
+    View,
+    render_normals,
+    render_scene,
+    scene_vertices,
+    view_of,
+)
+from gan3d.training.assemble import Parts, draw_views, generate, latent_size
+from gan3d.training.run import load_run
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+_MEAN_LATENTS = 10_000  # as StyleGAN takes for the centre of truncation
+
+
+class Styles(NamedTuple):
+    """What synthesis starts from: a point of W+, and the background's latent.
+
+    Attributes:
+      levels: w of every level, from coarse to fine.
+      background: the background's entries of z.
+    """
+
+    levels: Float[Array, "*N L W"]
+    background: Float[Array, "*N B"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainedGenerator:
+    """G with trained parameters, and the stage it was trained on.
+
+    Attributes:
+      parts: what `assemble` builds from the configuration it was trained with.
+      params: averaged parameters of the generator.
+      images_seen: images seen in training.
+      name: of the run, for captions.
+    """
+
+    parts: Parts
+    params: Any
+    images_seen: int
+    name: str
+
+    def __repr__(self) -> str:
+        return f"<TrainedGenerator {self.name}, {self.images_seen:,} images seen>"
+
+    @property
+    def num_levels(self) -> int:
+        """Levels of the synthesis, from 4 x 4 up: the first axis of a style."""
+        return self.parts.generator.num_levels
+
+    def sample(self, key: Array, num: int) -> Float[Array, "N Z"]:
+        """`num` latents z ~ N(0, I); consumes the key.
+
+        Raises:
+          ValueError: num is not positive.
+        """
+        if num < 1:
+            raise ValueError(f"num must be at least 1, got {num}")
+        return jax.random.normal(key, (num, latent_size(self.parts)))
+
+    def views(self, key: Array, num: int) -> View:
+        """`num` viewpoints from p_v, as far as it has been learned; consumes the key."""
+        return draw_views(self.parts, self.params, key, num)
+
+    def styles(self, z: Float[Array, "*N Z"], truncation: float = 1.0) -> Styles:
+        """w of every level, drawn towards the mean: w_mean + truncation (w - w_mean).
+
+        Args:
+          z: one latent or a batch.
+          truncation: psi of StyleGAN. 1 = none, 0 = the mean object. Of the object alone; the
+            background stays that of z.
+
+        Raises:
+          ValueError: z has not the generator's number of entries.
+        """
+        self._check_latents(z)
+        return self._styles(self.params, self.mean_style, jnp.asarray(z), truncation)
+
+    def scene(self, latents: Float[Array, "*N Z"] | Styles) -> Scene:
+        """m = G(z): surface map, texture and background.
+
+        Args:
+          latents: z, or styles; one or a batch.
+
+        Raises:
+          ValueError: z has not the generator's number of entries.
+        """
+        if not isinstance(latents, Styles):
+            latents = self.styles(latents)
+        return self._scene(self.params, latents)
+
+    def camera(self, yaw: float = 0.0, pitch: float = 0.0) -> Camera:
+        """A camera with the lens and the distance of training; radians, as `orbit_camera`.
+
+        Arrays of yaws and pitches, of one shape [N], give a batch of cameras.
+        """
+        yaw, pitch = jnp.broadcast_arrays(jnp.asarray(yaw, float), jnp.asarray(pitch, float))
+        make = lambda y, p: orbit_camera(y, p, fov=self.parts.stage.fov)  # noqa: E731
+        return make(yaw, pitch) if yaw.ndim == 0 else jax.vmap(make)(yaw, pitch)
+
+    def render(self, scene: Scene, camera: Camera, resolution: int | None = None) -> SceneImage:
+        """R(m, v): picture, opacity, depth and vertices.
+
+        Args:
+          scene: one or a batch.
+          camera: one or a batch; the background pans with the direction it looks in. If both are
+            batches, camera i looks at scene i; one of either serves all of the other.
+          resolution: side of the picture in pixels, None = that of training. The mesh has no
+            resolution: pictures may be larger than those it was trained on.
+
+        Raises:
+          ValueError: resolution is not positive, or the batches differ in length.
+        """
+        return self._over_views(_render_image, scene, camera, resolution)
+
+    def normals(
+        self, scene: Scene, camera: Camera, resolution: int | None = None
+    ) -> Float[Array, "*N H W 3"]:
+        """Normals as colours, see `render_normals`; arguments and errors as of `render`."""
+        return self._over_views(render_normals, scene, camera, resolution)
+
+    def vertices(self, scene: Scene) -> Float[Array, "*N V 3"]:
+        """Of the mesh, world coordinates; its topology is `parts.stage.topology`."""
+        one = lambda surface: scene_vertices(surface, self.parts.stage)  # noqa: E731
+        return one(scene.surface) if scene.surface.ndim == 3 else jax.vmap(one)(scene.surface)
+
+    @functools.cached_property
+    def mean_style(self) -> Float[Array, "W"]:
+        """The mean of w, the centre of truncation; over latents that never change."""
+        z = jax.random.normal(jax.random.key(0), (_MEAN_LATENTS, self.parts.config.latent_size))
+        return jax.jit(lambda params: jax.vmap(self._map(params))(z).mean(0))(self.params)
+
+    def _map(self, params):
+        config = self.parts.config
+        network = MappingNetwork(config.latent_size, config.mapping_layers)
+        variables = {"params": params.get("mapping", {})}  # none without layers
+        return lambda z: network.apply(variables, z[: config.latent_size])
+
+    # Parameters are arguments of the programs: as constants they would be compiled.
+    @functools.cached_property
+    def _styles(self):
+        @jax.jit
+        def styles(params, mean, z, truncation):
+            def one(z):
+                w = mean + truncation * (self._map(params)(z) - mean)
+                levels = jnp.broadcast_to(w, (self.num_levels, mean.size))
+                return Styles(levels, z[self.parts.config.latent_size :])
+
+            return _each(one, z, 1)
+
+        return styles
+
+    @functools.cached_property
+    def _scene(self):
+        @jax.jit
+        def scene(params, styles):
+            def one(styles):
+                z = jnp.pad(styles.background, (self.parts.config.latent_size, 0))
+                return generate(self.parts, params, z, styles=styles.levels)
+
+            return _each(one, styles, 2)
+
+        return scene
+
+    def _over_views(self, draw, scene, camera, resolution):
+        resolution = self.parts.stage.resolution if resolution is None else resolution
+        if resolution < 1:
+            raise ValueError(f"resolution must be at least 1 pixel, got {resolution}")
+        lengths = [
+            None if array.ndim == ndim else array.shape[0]
+            for array, ndim in ((scene.surface, 3), (camera.rotation, 2))
+        ]
+        if None not in lengths and lengths[0] != lengths[1]:
+            raise ValueError(
+                f"scene and camera must be batches of one length, got {lengths[0]} and {lengths[1]}"
+            )
+        return self._draw(draw, scene, camera, resolution)
+
+    @functools.cached_property
+    def _draw(self):
+        def draw(function, scene, camera, resolution):
+            stage = dataclasses.replace(self.parts.stage, resolution=resolution)
+            axes = (
+                0 if scene.surface.ndim == 4 else None,
+                0 if camera.rotation.ndim == 3 else None,
+            )
+            one = lambda scene, camera: function(scene, camera, stage)  # noqa: E731
+            return (jax.vmap(one, axes) if axes != (None, None) else one)(scene, camera)
+
+        return jax.jit(draw, static_argnums=(0, 3))
+
+    def _check_latents(self, z) -> None:
+        expected = latent_size(self.parts)
+        if jnp.ndim(z) not in (1, 2) or jnp.shape(z)[-1] != expected:
+            raise ValueError(
+                f"z must have shape [{expected}] or [N, {expected}], got {jnp.shape(z)}"
+            )
+
+
+def _render_image(scene, camera, stage):
+    return render_scene(scene, view_of(camera), stage, camera)
+
+
+def _each(function, tree, ndim: int):
+    """One example, or a batch if the first leaf has an axis more than one example has."""
+    leaf = jax.tree.leaves(tree)[0]
+    return function(tree) if leaf.ndim == ndim else jax.vmap(function)(tree)
+
+
+def load(run: str | os.PathLike[str]) -> TrainedGenerator:
+    """Loads the averaged generator of a finished or interrupted run.
+
+    Raises:
+      RunError: there is no such run, its configuration is unreadable, or it has no checkpoint yet.
+    """
+    parts, params, images_seen = load_run(run)
+    return TrainedGenerator(parts, params, images_seen, pathlib.Path(run).resolve().name)

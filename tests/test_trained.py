@@ -1,0 +1,121 @@
+"""A trained generator, opened and used."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from saved_run import save_run
+
+import gan3d
+from gan3d.scene import View, render_scene, view_of
+from gan3d.training.assemble import generate
+
+BATCH = 3
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "tiny"
+    save_run(directory)
+    generator = gan3d.load(directory)
+    # Random parameters are as good as no mapping, whose layers have a slow rate.
+    mapping = jax.tree.map(lambda a: 100 * a, generator.params["mapping"])
+    return dataclasses.replace(generator, params={**generator.params, "mapping": mapping})
+
+
+@pytest.fixture(scope="module")
+def z(generator):
+    return generator.sample(jax.random.key(0), BATCH)
+
+
+@pytest.fixture(scope="module")
+def scenes(generator, z):
+    return generator.scene(z)
+
+
+def test_it_knows_its_run(generator):
+    assert repr(generator) == "<TrainedGenerator tiny, 320 images seen>"
+
+
+def test_scenes_are_those_of_training(generator, z, scenes):
+    expected = jax.jit(lambda one: generate(generator.parts, generator.params, one))(z[1])
+    for actual, right in zip(scenes, expected, strict=True):
+        np.testing.assert_allclose(actual[1], right, atol=1e-5)
+
+
+def test_one_scene_is_that_of_the_batch(generator, z, scenes):
+    for one, batch in zip(generator.scene(z[2]), scenes, strict=True):
+        np.testing.assert_allclose(one, batch[2], atol=1e-5)
+
+
+def test_truncation_moves_the_object_to_the_mean_and_leaves_the_background(generator, z, scenes):
+    half, none = (generator.styles(z, psi) for psi in (0.5, 0.0))
+    full = generator.styles(z)
+    np.testing.assert_allclose(half.levels, (full.levels + none.levels) / 2, atol=1e-5)
+    mean = generator.scene(none)
+    np.testing.assert_allclose(mean.surface[0], mean.surface[1], atol=1e-5)
+    assert float(jnp.abs(scenes.surface[0] - scenes.surface[1]).max()) > 1e-2
+    np.testing.assert_allclose(mean.background, scenes.background, atol=1e-5)
+
+
+def test_the_mean_style_is_the_mean(generator):
+    z = generator.sample(jax.random.key(5), 4000)
+    w = generator.styles(z).levels[:, 0]
+    error = np.abs(w.mean(0) - generator.mean_style)
+    assert (error / np.std(w, 0)).max() < 0.1
+
+
+def test_pictures_are_those_of_training(generator, scenes):
+    camera = generator.camera(jnp.array([0.3, -0.5, 0.0]), 0.1)
+    pictures = generator.render(scenes, camera)
+    view = View(jnp.asarray(-0.5), jnp.asarray(0.1))
+    expected = jax.jit(lambda scene: render_scene(scene, view, generator.parts.stage))(
+        jax.tree.map(lambda a: a[1], scenes)
+    )
+    np.testing.assert_allclose(pictures.image[1], expected.image, atol=1e-4)
+
+
+def test_many_views_of_one_scene_at_another_resolution(generator, scenes):
+    one = jax.tree.map(lambda a: a[0], scenes)
+    pictures = generator.render(one, generator.camera(jnp.linspace(-1, 1, 4)), resolution=48)
+    assert pictures.image.shape == (4, 48, 48, 3)
+    small = generator.render(one, generator.camera(-1.0), resolution=24)
+    coarse = pictures.alpha[0].reshape(24, 2, 24, 2).mean((1, 3))
+    assert float(jnp.abs(coarse - small.alpha).mean()) < 0.03
+
+
+def test_normals_face_the_camera(generator, scenes):
+    normals = generator.normals(scenes, generator.camera())
+    alpha = generator.render(scenes, generator.camera()).alpha
+    assert float(normals[..., 2][alpha == 1].mean()) > 0.3
+
+
+def test_pictures_are_differentiable(generator, z):
+    def loss(z):
+        return generator.render(generator.scene(z), generator.camera(0.4)).image.mean()
+
+    assert float(jnp.abs(jax.jit(jax.grad(loss))(z[0])).max()) > 0
+
+
+@pytest.mark.parametrize("yaw, pitch, roll", [(0.3, -0.2, 0.0), (-2.0, 0.5, 1.0), (3.0, 0.0, 0.1)])
+def test_view_of_a_camera(yaw, pitch, roll):
+    view = view_of(gan3d.render.orbit_camera(yaw, pitch, roll))
+    np.testing.assert_allclose(view, (yaw, pitch), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "misuse, message",
+    [
+        (lambda g, s: g.scene(jnp.zeros(9)), r"z must have shape \[6\] or \[N, 6\], got \(9,\)"),
+        (lambda g, s: g.sample(jax.random.key(0), 0), "num must be at least 1, got 0"),
+        (lambda g, s: g.render(s, g.camera(), resolution=0), "at least 1 pixel, got 0"),
+        (lambda g, s: g.render(s, g.camera(jnp.zeros(2))), "one length, got 3 and 2"),
+    ],
+)
+def test_misuse(generator, scenes, misuse, message):
+    with pytest.raises(ValueError, match=message):
+        misuse(generator, scenes)
