@@ -29,6 +29,7 @@ from gan3d.training.step import penalised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     import numpy as np
     from jaxtyping import Array, Float, UInt8
@@ -39,7 +40,10 @@ _AGREEING_STEPS = 16
 
 
 def train(
-    config: Config, run_dir: str | os.PathLike, source: ImageSource | None = None
+    config: Config,
+    run_dir: str | os.PathLike,
+    source: ImageSource | None = None,
+    on_look: Callable[[int, Path], None] | None = None,
 ) -> TrainState:
     """Trains to `config.images`, or continues a run that was stopped.
 
@@ -53,6 +57,8 @@ def train(
       run_dir: of a new run, or of one with the same configuration; its length and intervals may
         differ.
       source: training images; None = opens the one that config.data names.
+      on_look: called with images seen and the path of the sheet after every look at the samples,
+        in the first process; for notebooks.
 
     Returns:
       The final state.
@@ -70,7 +76,8 @@ def train(
     source = open_training_source(config) if source is None else source
     with contextlib.ExitStack() as stack:
         parts = assemble(config)
-        record = Record(parts, run_dir) if processes.is_first() else NoRecord(parts)
+        first = processes.is_first()
+        record = Record(parts, run_dir, on_look) if first else NoRecord(parts)
         stack.enter_context(record)
         stop = stack.enter_context(StopSignals())
         run = _Run(parts, source, record, stop, parallel_step(parts, jax.devices()), run_dir)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,24 @@ class Record(contextlib.ExitStack):
       directory: of the run, absolute.
     """
 
-    def __init__(self, parts: Parts, run_dir: str | os.PathLike):
+    def __init__(
+        self,
+        parts: Parts,
+        run_dir: str | os.PathLike,
+        on_look: Callable[[int, Path], None] | None = None,
+    ):
         """Opens the run directory and its checkpoints.
+
+        Args:
+          parts: of the run.
+          run_dir: its directory.
+          on_look: called after `observe` with images seen and the path of the sheet.
 
         Raises:
           RunDirectoryError: see `open_run_directory`.
         """
         super().__init__()
-        self._parts = parts
+        self._parts, self._on_look = parts, on_look
         with contextlib.ExitStack() as opened:
             self.directory = opened.enter_context(open_run_directory(run_dir, parts.config))
             with beginning_in(self.directory):
@@ -101,9 +111,11 @@ class Record(contextlib.ExitStack):
         """Looks at the samples: logs the dashboard and writes a sheet of pictures."""
         # Through the host: the parameters lie on all devices, the observers' programs need one.
         ema_params = jax.device_get(ema_params)
-        self._write_sheet(images_seen, ema_params)
+        sheet = self._write_sheet(images_seen, ema_params)
         # Last, since it is what says that the sheet is there.
         log_reading(self._writer, images_seen, self._read_dashboard(ema_params))
+        if self._on_look is not None:
+            self._on_look(images_seen, sheet)
 
     def save(self, images_seen: int, state: TrainState) -> None:
         """Saves a checkpoint, in the background."""
@@ -164,11 +176,12 @@ def _sheet_writer(parts: Parts, directory: Path):
     views = jax.jit(lambda params: draw_views(parts, params, view_key, _SHEET_ROWS))
     sample = jax.jit(lambda params: sample_scenes(parts, params, scene_key, _SHEET_ROWS))
 
-    def write(images_seen: int, ema_params: Any) -> None:
+    def write(images_seen: int, ema_params: Any) -> Path:
         path = directory / f"{images_seen:08d}.png"
         sheet = sample_sheet(sample(ema_params), views(ema_params), parts.stage)
         with writing_in(directory.parent):
             save_png(path, sheet)
         print(f"sheet of samples: {path}", flush=True)
+        return path
 
     return write

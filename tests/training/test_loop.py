@@ -32,6 +32,13 @@ def test_a_whole_run(tmp_path, capsys):
     assert lines[-1].startswith("finished: 64 images")
 
 
+def test_whoever_watches_is_shown_every_sheet(tmp_path):
+    seen = []
+    loop.train(make_config(), tmp_path, CountingSource(), lambda *look: seen.append(look))
+    assert [images for images, _ in seen] == [0, 24, 48, 64]
+    assert all(sheet.is_file() and int(sheet.stem) == images for images, sheet in seen)
+
+
 def test_a_finished_run_says_so_and_stays_as_it_is(tmp_path, capsys):
     first = loop.train(make_config(), tmp_path, CountingSource())
     source = CountingSource()
