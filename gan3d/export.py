@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import trimesh
     from jaxtyping import Array, Float, UInt8
 
+__all__ = ["MissingTrimeshError", "save_glb", "save_obj"]
+
 
 class MissingTrimeshError(ImportError):
     """trimesh, an optional dependency, is not installed."""
@@ -50,6 +52,14 @@ def save_glb(
     Raises:
       MissingTrimeshError: if trimesh is not installed.
       ValueError: if vertices or texture have the wrong shape.
+
+    >>> from gan3d.render import cube
+    >>> try:
+    ...     save_glb(folder / "cube.glb", *cube(), np.zeros((4, 6, 3)))
+    ... except MissingTrimeshError as error:
+    ...     print(error)  # says what to install
+    >>> print((folder / "cube.glb").read_bytes()[:4])
+    b'glTF'
     """
     path = pathlib.Path(path)
     trimesh = _import_trimesh()
@@ -84,6 +94,11 @@ def save_obj(
 
     Returns:
       The paths written, the OBJ first.
+
+    >>> from gan3d.render import cube
+    >>> paths = save_obj(folder / "cube.obj", *cube(), np.zeros((4, 6, 3)))
+    >>> print(sorted(path.name for path in paths))
+    ['cube.mtl', 'cube.obj', 'cube.png']
     """
     path = pathlib.Path(path)
     material = _import_trimesh().visual.material.SimpleMaterial(

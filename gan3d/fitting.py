@@ -30,6 +30,17 @@ from gan3d.render import Camera, Topology, render
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
+__all__ = [
+    "Fit",
+    "FitConfig",
+    "PosedViews",
+    "Preconditioner",
+    "fit_views",
+    "make_preconditioner",
+    "photograph",
+    "psnr",
+]
+
 PHOTOGRAPH_SAMPLES = 4  # along a pixel's side
 
 
@@ -41,6 +52,12 @@ class PosedViews(NamedTuple):
       alphas: opacity of the object, or None if unknown.
       cameras: one camera with a leading axis N on each of its arrays.
       background: the plain colour behind the object.
+
+    >>> from gan3d.render import orbit_camera
+    >>> cameras = jax.vmap(orbit_camera)(jnp.array([0.0, 1.0, 2.0]))
+    >>> views = PosedViews(jnp.zeros((3, 8, 8, 3)), None, cameras, background=jnp.ones(3))
+    >>> print(views.image_size, views.select(np.array([0, 2])).images.shape)
+    (8, 8) (2, 8, 8, 3)
     """
 
     images: Float[Array, "N H W 3"]
@@ -50,6 +67,7 @@ class PosedViews(NamedTuple):
 
     @property
     def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
         return self.images.shape[1], self.images.shape[2]
 
     def select(self, indices: Any) -> PosedViews:
@@ -129,7 +147,7 @@ def make_preconditioner(topology: Topology, stiffness: float) -> Preconditioner:
 
     >>> from gan3d.render import sphere_mesh
     >>> vertices, topology = sphere_mesh(5)
-    >>> change = make_preconditioner(topology, 10.0)
+    >>> change: Preconditioner = make_preconditioner(topology, 10.0)
     >>> print(np.allclose(change.decode(change.encode(vertices)), vertices, atol=1e-5))
     True
     """
@@ -162,6 +180,15 @@ def fit_views(
 
     Raises:
       ValueError: if fewer views are given than a step draws.
+
+    >>> from gan3d.render import orbit_camera, sphere_mesh
+    >>> vertices, topology = sphere_mesh(5)
+    >>> cameras = jax.vmap(orbit_camera)(jnp.array([0.0, 1.0]))
+    >>> views = PosedViews(jnp.zeros((2, 8, 8, 3)), None, cameras, background=jnp.ones(3))
+    >>> config = FitConfig(steps=2, batch=2, texture_size=4, supersampling=1, margin_pixels=0.0)
+    >>> fit: Fit = fit_views(views, 0.5 * vertices, topology, config)
+    >>> print(fit.vertices.shape, fit.texture.shape)
+    (25, 3) (4, 4, 3)
     """
     if not 1 <= config.batch <= len(views.images):
         rule = f"batch must be from 1 to the {len(views.images)} views"
@@ -225,7 +252,16 @@ def photograph(
     image_size: tuple[int, int],
     background: Float[Array, "3"],
 ) -> tuple[Float[Array, "N H W 3"], Float[Array, "N H W"]]:
-    """Pictures and opacities as means of 4 x 4 crisp samples: they favour no margin of a fit."""
+    """Pictures and opacities as means of 4 x 4 crisp samples: they favour no margin of a fit.
+
+    >>> from gan3d.render import orbit_camera, sphere_mesh
+    >>> vertices, topology = sphere_mesh(5)
+    >>> ball = Fit(0.5 * jnp.asarray(vertices), jnp.zeros((4, 4, 3)))
+    >>> cameras = jax.vmap(orbit_camera)(jnp.array([0.0, 1.0]))
+    >>> images, alphas = photograph(ball, topology, cameras, (8, 8), background=jnp.ones(3))
+    >>> print(images.shape, alphas[0, 4, 4], images[0, 4, 4], images[0, 0, 0])
+    (2, 8, 8, 3) 1.0 [0. 0. 0.] [1. 1. 1.]
+    """
     leaves, structure = jax.tree.flatten(cameras)
     each = [structure.unflatten(rows) for rows in zip(*leaves, strict=True)]
     pictures = [_photograph(fit, topology, c, jnp.asarray(background), image_size) for c in each]

@@ -11,9 +11,17 @@ import jax.numpy as jnp
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
 
+__all__ = ["ADVERSARIAL", "AdversarialLoss", "gradient_penalty", "penalty_fraction"]
+
 
 class AdversarialLoss(NamedTuple):
-    """Losses of both players as functions of D's outputs (D(real) [B], D(fake) [B])."""
+    """Losses of both players as functions of D's outputs (D(real) [B], D(fake) [B]).
+
+    >>> loss: AdversarialLoss = ADVERSARIAL["relativistic"]
+    >>> real, fake = jnp.array([2.0, 1.0]), jnp.array([-1.0, 0.0])
+    >>> print(f"D {loss.discriminator(real, fake):.2f}, G {loss.generator(real, fake):.2f}")
+    D 0.18, G 2.18
+    """
 
     discriminator: Callable[[Array, Array], Array]
     generator: Callable[[Array, Array], Array]
@@ -33,6 +41,7 @@ NONSATURATING = AdversarialLoss(
 )
 
 ADVERSARIAL = {"relativistic": RELATIVISTIC, "nonsaturating": NONSATURATING}
+"""The adversarial losses by the names that `Config.loss` takes."""
 
 
 def gradient_penalty(
@@ -45,6 +54,10 @@ def gradient_penalty(
     Args:
       score: D for one image.
       images: a batch.
+
+    >>> score = lambda image: 3 * image[0, 0, 0] - image[1, 1, 2]
+    >>> print(gradient_penalty(score, jnp.zeros((2, 4, 4, 3))))  # 3^2 + 1^2
+    10.0
     """
     gradients = jax.vmap(jax.grad(score))(jax.lax.stop_gradient(images))
     return jnp.mean(jnp.sum(gradients**2, axis=(1, 2, 3)))
@@ -62,5 +75,12 @@ def penalty_fraction(
       images_seen: so far.
       floor: least fraction, in (0, 1]; 1 = constant weights.
       decay_images: images seen until it is reached.
+
+    >>> for images_seen in (0, 500, 1000, 2000):
+    ...     print(f"{penalty_fraction(jnp.array(images_seen), floor=0.01, decay_images=1000):.3f}")
+    1.000
+    0.100
+    0.010
+    0.010
     """
     return floor ** jnp.minimum(images_seen / decay_images, 1)

@@ -20,6 +20,8 @@ from gan3d.render.topology import Topology, make_topology
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+__all__ = ["Mesh", "load_mesh"]
+
 _UNTEXTURED = np.full((1, 1, 3), 255, np.uint8)
 
 
@@ -66,6 +68,13 @@ def load_mesh(path: str | os.PathLike[str]) -> Mesh:
       FileNotFoundError: if there is no such file.
       ValueError: if the file holds no triangles, or several pictures that are repeated (UVs
         outside of [0, 1]).
+
+    >>> from gan3d.export import save_glb
+    >>> from gan3d.render import cube
+    >>> save_glb(folder / "cube.glb", *cube(), np.zeros((4, 6, 3)))
+    >>> mesh: Mesh = load_mesh(folder / "cube.glb")
+    >>> print(mesh.vertices.shape, mesh.topology.num_faces, mesh.texture.shape)
+    (8, 3) 12 (4, 6, 3)
     """
     path = pathlib.Path(path)
     trimesh = _import_trimesh()

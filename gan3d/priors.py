@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from gan3d.render import Topology
 
+__all__ = ["crease_term", "laplacian_term", "size_term", "smoothness_fraction"]
+
 _LAPLACIAN_VERTICES = 33 * 33  # on this mesh, the demo's, the term is a plain sum over 4 pi
 
 
@@ -31,6 +33,14 @@ def size_term(vertices: Float[Array, "V 3"], low: float, high: float) -> Float[A
       vertices: world coordinates.
       low: least mean radius without penalty, world units.
       high: greatest mean radius without penalty.
+
+    >>> from gan3d.render import icosphere
+    >>> vertices, _ = icosphere(0)
+    >>> for radius in (0.4, 0.6, 0.9):
+    ...     print(f"{size_term(radius * vertices, low=0.5, high=0.8):.4f}")
+    0.0100
+    0.0000
+    0.0100
     """
     radius = jnp.sqrt((vertices**2).sum(-1) + 1e-12).mean()
     offset = jnp.sqrt((vertices.mean(0) ** 2).sum() + 1e-12)
@@ -52,6 +62,13 @@ def smoothness_fraction(
       hold_images: the fraction is 1 until then.
       halflife_images: it halves every so many images from then on.
       floor: least fraction, in [0, 1].
+
+    >>> for images_seen in (1000, 1500, 2000, 9000):
+    ...     print(f"{smoothness_fraction(jnp.array(images_seen), 1000, 500, floor=0.05):.2f}")
+    1.00
+    0.50
+    0.25
+    0.05
     """
     halvings = jnp.maximum(images_seen - hold_images, 0) / halflife_images
     return jnp.maximum(floor, 0.5**halvings)
@@ -66,6 +83,13 @@ def laplacian_term(displacements: Float[Array, "V 3"], topology: Topology) -> Fl
     Args:
       displacements: of the vertices from the start shape.
       topology: its welded edges are the neighbourhoods.
+
+    >>> from gan3d.render import icosphere
+    >>> vertices, topology = icosphere(0)
+    >>> moved = jnp.ones((12, 3))  # every vertex alike
+    >>> bumpy = vertices * (jnp.arange(12) % 2)[:, None]  # every second one outwards
+    >>> print(f"{laplacian_term(moved, topology):.3f} {laplacian_term(bumpy, topology):.3f}")
+    0.000 0.004
     """
     laplacian = uniform_laplacian(displacements, topology)
     num_vertices = topology.num_vertices
@@ -76,5 +100,9 @@ def crease_term(vertices: Float[Array, "V 3"], topology: Topology) -> Float[Arra
     """Mean of (1 - cos)^2 of the angle between neighbouring faces' normals.
 
     Gentle on a curved surface, steep at a fold; edges of a degenerate face count as flat.
+
+    >>> from gan3d.render import cube, icosphere
+    >>> print(f"{crease_term(*cube()):.3f} {crease_term(*icosphere(1)):.3f}")
+    0.667 0.004
     """
     return normal_consistency_term(vertices, topology, power=2)

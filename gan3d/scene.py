@@ -29,6 +29,20 @@ from gan3d.render import (
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
+__all__ = [
+    "Scene",
+    "SceneImage",
+    "Stage",
+    "View",
+    "ViewPrior",
+    "make_stage",
+    "render_background",
+    "render_normals",
+    "render_scene",
+    "scene_vertices",
+    "view_of",
+]
+
 
 class Scene(NamedTuple):
     """m = [s, t, b]; colours in [-1, 1].
@@ -48,7 +62,13 @@ _CUT = 2.0  # standard deviations at which a gaussian prior ends
 
 
 class View(NamedTuple):
-    """v: where the camera stands on its orbit, radians."""
+    """v: where the camera stands on its orbit, radians.
+
+    >>> view = View(yaw=math.radians(90), pitch=0.0)  # the camera stands to the right of the object
+    >>> camera = make_stage(surface_size=4, resolution=8, fov=2 * math.atan(0.5)).camera(view)
+    >>> print((-camera.rotation.T @ camera.translation).round(3) + 0.0)
+    [2. 0. 0.]
+    """
 
     yaw: Float[Array, ""]
     pitch: Float[Array, ""]
@@ -63,6 +83,13 @@ class ViewPrior:
       pitch_range: of the pitch.
       form: "uniform", or "gaussian": a normal distribution cut off at two standard deviations,
         which are the ranges.
+
+    >>> prior = ViewPrior(math.radians(90), math.radians(15))
+    >>> view = prior.place(jnp.array([0.5, -1.0]))  # halfway to the right, lowest
+    >>> print(f"{math.degrees(view.yaw):.1f} {math.degrees(view.pitch):.1f}")
+    45.0 -15.0
+    >>> print(prior.sample(jax.random.key(0), (5,)).yaw.shape)
+    (5,)
     """
 
     yaw_range: float
@@ -114,6 +141,7 @@ class Stage:
     background_scale: float = 1.5
 
     def camera(self, view: View) -> Camera:
+        """The camera at a viewpoint, with the stage's field of view."""
         return orbit_camera(view.yaw, view.pitch, fov=self.fov)
 
     @property
@@ -131,7 +159,12 @@ def make_stage(
     prior: ViewPrior = DEFAULT_PRIOR,
     background_scale: float = 1.5,
 ) -> Stage:
-    """A stage whose mesh is a grid of (surface_size + 1)^2 vertices."""
+    """A stage whose mesh is a grid of (surface_size + 1)^2 vertices.
+
+    >>> stage: Stage = make_stage(surface_size=4, resolution=8, fov=2 * math.atan(0.5))
+    >>> print(stage.topology.num_vertices, stage.template.shape, round(stage.distance, 3))
+    25 (25, 3) 2.0
+    """
     template, topology = sphere_mesh(surface_size + 1, chart)
     return Stage(topology, template, resolution, fov, margin_pixels, prior, background_scale)
 
@@ -157,6 +190,9 @@ def scene_vertices(surface: Float[Array, "S S 3"], stage: Stage) -> Float[Array,
 
     A mesh vertex lies between four pixels of the map and takes their mean; vertices along a seam
     take the mean of their copies, so a closed chart stays closed for any map.
+
+    >>> print(scene_vertices(scenes.surface[0], stage).shape, stage.topology.num_vertices)
+    (25, 3) 25
     """
     topology = stage.topology
     vertices = sample_texture(surface, jnp.asarray(topology.uvs))
@@ -168,7 +204,16 @@ def scene_vertices(surface: Float[Array, "S S 3"], stage: Stage) -> Float[Array,
 def render_background(
     background: Float[Array, "Bh Bw 3"], view: View, stage: Stage
 ) -> Float[Array, "H W 3"]:
-    """The part of the background that the view sees: it pans against the camera's motion."""
+    """The part of the background that the view sees: it pans against the camera's motion.
+
+    >>> brighter_to_the_right = jnp.broadcast_to(jnp.arange(4.0)[None, :, None], (4, 4, 3))
+    >>> for yaw in (-math.pi / 2, 0.0, math.pi / 2):
+    ...     picture = render_background(brighter_to_the_right, View(yaw, 0.0), stage)
+    ...     print(f"{picture.mean():.2f}")
+    2.13
+    1.50
+    0.88
+    """
     size, prior = 1 / stage.background_scale, stage.prior
     slack = (1 - size) / 2
     pan = lambda angle, extent: jnp.clip(angle / max(extent, 1e-6), -1, 1) * slack  # noqa: E731
@@ -179,7 +224,13 @@ def render_background(
 
 
 def view_of(camera: Camera) -> View:
-    """Yaw and pitch of the direction in which a camera looks, wherever it stands, radians."""
+    """Yaw and pitch of the direction in which a camera looks, wherever it stands, radians.
+
+    >>> from gan3d.render import orbit_camera
+    >>> view = view_of(orbit_camera(0.3, -0.2))
+    >>> print(f"{view.yaw:.2f} {view.pitch:.2f}")
+    0.30 -0.20
+    """
     x, y, z = camera.rotation[2]
     return View(jnp.arctan2(-x, z), jnp.arcsin(jnp.clip(y, -1, 1)))
 
@@ -194,6 +245,12 @@ def render_scene(
       view: v; places the camera, and pans the background.
       stage: how scenes are shown.
       camera: None = that of the stage at this view.
+
+    >>> scene: Scene = jax.tree.map(lambda a: a[0], scenes)
+    >>> draw = jax.jit(lambda scene, view: render_scene(scene, view, stage))
+    >>> picture: SceneImage = draw(scene, View(0.5, 0.0))
+    >>> print(picture.image.shape, picture.alpha.max(), bool(picture.depth.min() < stage.distance))
+    (8, 8, 3) 1.0 True
     """
     camera = stage.camera(view) if camera is None else camera
     vertices = scene_vertices(scene.surface, stage)
@@ -206,7 +263,14 @@ def render_scene(
 
 
 def render_normals(scene: Scene, camera: Camera, stage: Stage) -> Float[Array, "H W 3"]:
-    """Normals as colours in [-1, 1]: red right, green up, blue towards the camera; grey behind."""
+    """Normals as colours in [-1, 1]: red right, green up, blue towards the camera; grey behind.
+
+    >>> scene = jax.tree.map(lambda a: a[0], scenes)
+    >>> draw = jax.jit(lambda scene, camera: render_normals(scene, camera, stage))
+    >>> normals = draw(scene, stage.camera(View(0.0, 0.0)))
+    >>> print(normals.shape, bool(normals[4, 4, 2] > 0.5))  # the middle looks into the camera
+    (8, 8, 3) True
+    """
     vertices = scene_vertices(scene.surface, stage)
     normals = vertex_normals(vertices, stage.topology) @ camera.rotation.T
     normals = normals * jnp.array([1.0, -1.0, -1.0])[None, :]

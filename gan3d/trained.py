@@ -46,6 +46,11 @@ class Styles(NamedTuple):
     Attributes:
       levels: w of every level, from coarse to fine.
       background: the background's entries of z.
+
+    >>> a, b = generator.styles(generator.sample(jax.random.key(0), 2)).levels
+    >>> mixed = Styles(jnp.concatenate([a[:1], b[1:]]), jnp.zeros(2))  # the coarsest level is a's
+    >>> print(a.shape, generator.scene(mixed).surface.shape)
+    (3, 4) (16, 16, 3)
     """
 
     levels: Float[Array, "*N L W"]
@@ -61,6 +66,20 @@ class TrainedGenerator:
       params: averaged parameters of the generator.
       images_seen: images seen in training.
       name: of the run, for captions.
+
+    >>> z = generator.sample(jax.random.key(0), 2)
+    >>> scenes = generator.scene(generator.styles(z, truncation=0.7))
+    >>> print(z.shape, scenes.texture.shape, generator.vertices(scenes).shape)
+    (2, 6) (2, 16, 16, 3) (2, 289, 3)
+    >>> camera = generator.camera(yaw=math.radians(30))
+    >>> picture = generator.render(scenes, camera, resolution=8)
+    >>> print(picture.image.shape, generator.normals(scenes, camera, resolution=8).shape)
+    (2, 8, 8, 3) (2, 8, 8, 3)
+    >>> views = generator.views(jax.random.key(1), 5)  # as training draws them
+    >>> print(generator.camera(views.yaw, views.pitch).translation.shape)
+    (5, 3)
+    >>> print(generator.num_levels, generator.mean_style.shape)
+    3 (4,)
     """
 
     parts: Parts
@@ -240,6 +259,10 @@ def load(run: str | os.PathLike[str]) -> TrainedGenerator:
 
     Raises:
       RunError: there is no such run, its configuration is unreadable, or it has no checkpoint yet.
+
+    >>> generator: TrainedGenerator = load(run)
+    >>> print(generator)
+    <TrainedGenerator tiny, 320 images seen>
     """
     parts, params, images_seen = load_run(run)
     return TrainedGenerator(parts, params, images_seen, pathlib.Path(run).resolve().name)

@@ -19,6 +19,14 @@ from gan3d.scene import Scene, Stage, View, render_normals, render_scene
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, UInt8
 
+__all__ = [
+    "image_grid",
+    "sample_rows",
+    "sample_sheet",
+    "save_png",
+    "to_uint8",
+]
+
 CANONICAL_YAW_DEGREES = (-90.0, -45.0, 0.0, 45.0, 90.0)
 SHEET_COLUMNS = (
     "render",
@@ -54,6 +62,13 @@ def sample_sheet(scenes: Scene, views: View, stage: Stage) -> UInt8[np.ndarray, 
 
     Raises:
       ValueError: if the scenes or the views have no single leading batch axis, or differ in it.
+
+    >>> from gan3d.scene import View
+    >>> views = View(yaw=jnp.array([0.0, 0.5]), pitch=jnp.zeros(2))
+    >>> sheet = sample_sheet(scenes, views, stage)
+    >>> rows = sample_rows(scenes, views, stage)
+    >>> print(sheet.shape, len(rows), len(rows[0]))
+    (150, 596, 3) 2 9
     """
     cells = sample_rows(scenes, views, stage)
     return image_grid(cells, cell_pixels(stage.resolution), SHEET_COLUMNS)
@@ -77,7 +92,11 @@ def cell_pixels(resolution: int) -> int:
 
 
 def to_uint8(image: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Maps colours from [-1, 1] to 0..255, rounding to nearest; what lies outside is clipped."""
+    """Maps colours from [-1, 1] to 0..255, rounding to nearest; what lies outside is clipped.
+
+    >>> print(to_uint8(np.array([-1.0, 0.0, 1.0, 7.0])))
+    [  0 128 255 255]
+    """
     return np.clip(np.rint((np.asarray(image) + 1.0) * 127.5), 0, 255).astype(np.uint8)
 
 
@@ -98,6 +117,11 @@ def image_grid(
 
     Returns:
       The picture. Cell (i, j) starts at `grid_origin(i, j, ...)`.
+
+    >>> black, white = np.zeros((8, 8, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)
+    >>> picture = image_grid([[black, white], [white, black]], 16, column_titles=("a", "b"))
+    >>> print(picture.shape, picture.dtype)
+    (54, 38, 3) uint8
     """
     num_columns = max(len(row) for row in rows)
     margin = _text_width(row_titles)
@@ -132,7 +156,12 @@ def grid_origin(
 
 
 def save_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "H W C"]) -> None:
-    """Writes a PNG so that a reader sees either the old file or the whole new one."""
+    """Writes a PNG so that a reader sees either the old file or the whole new one.
+
+    >>> save_png(folder / "sheets" / "grey.png", np.full((4, 4, 3), 128, np.uint8))
+    >>> print([path.name for path in (folder / "sheets").iterdir()])
+    ['grey.png']
+    """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")

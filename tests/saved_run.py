@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 import jax
@@ -33,5 +34,6 @@ def save_run(directory: pathlib.Path, config: Config = TINY, images_seen: int = 
     state = jax.tree.map(
         lambda leaf: np.asarray(0.3 * random.standard_normal(leaf.shape)).astype(leaf.dtype), shapes
     )
+    state = dataclasses.replace(state, images_seen=np.int32(images_seen))
     with Checkpoints(directory / "checkpoints") as checkpoints:
         checkpoints.save(images_seen, state)

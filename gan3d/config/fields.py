@@ -34,7 +34,12 @@ def _field(
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """One run. The defaults are those of the demo: procedural heads, 32x32, on a CPU."""
+    """One run. The defaults are those of the demo: procedural heads, 32x32, on a CPU.
+
+    >>> config = Config(resolution=64, seed=1)
+    >>> print(config.data, config.resolution, f"{config.images:,}")
+    heads 64 96,000
+    """
 
     preset: str = _field("demo", "named preset this configuration started from", may_change=True)
 
@@ -226,7 +231,11 @@ class Config:
 
 
 def field_types() -> dict[str, type]:
-    """Type of every field, in order."""
+    """Type of every field, in order.
+
+    >>> print(field_types()["seed"], field_types()["mirror"])
+    <class 'int'> <class 'bool'>
+    """
     hints = typing.get_type_hints(Config)
     return {field.name: hints[field.name] for field in dataclasses.fields(Config)}
 
@@ -236,6 +245,10 @@ def validate(config: Config, num_devices: int = 1) -> None:
 
     Raises:
       ValueError: names the field, the rule and the value.
+
+    >>> validate(Config(batch=15), num_devices=2)
+    Traceback (most recent call last):
+    ValueError: batch must be divisible by the number of devices, 2, got 15
     """
     for field in dataclasses.fields(config):
         _validate_field(field, getattr(config, field.name))

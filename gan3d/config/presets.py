@@ -106,6 +106,7 @@ _PAPER128 = dataclasses.replace(
 PRESETS: dict[str, Config] = {
     config.preset: config for config in (_DEMO, _HEADS64, _HEADS128, _FACES64, _FFHQ128, _PAPER128)
 }
+"""The named configurations; the table above says what each is for."""
 
 
 def preset(name: str, **overrides: Any) -> Config:
@@ -113,6 +114,13 @@ def preset(name: str, **overrides: Any) -> Config:
 
     Raises:
       ValueError: there is no such preset, or no such field.
+
+    >>> from gan3d.config import PRESETS
+    >>> print(*PRESETS)
+    demo heads64 heads128 faces64 ffhq128 paper128
+    >>> config = preset("faces64", data="folder:photographs", batch=8)
+    >>> print(config.resolution, config.yaw_degrees, config.batch)
+    64 45.0 8
     """
     if name not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")

@@ -10,7 +10,12 @@ from gan3d.config.fields import Config, field_types, reject_unknown
 
 
 def to_json(config: Config) -> str:
-    """Text for config.json; `from_json` reads it back."""
+    """Text for config.json; `from_json` reads it back.
+
+    >>> config = preset("demo", seed=3)
+    >>> print(from_json(to_json(config)) == config)
+    True
+    """
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
@@ -19,6 +24,9 @@ def from_json(text: str) -> Config:
 
     Raises:
       ValueError: the text is no JSON object of known fields of the right types.
+
+    >>> print(from_json('{"seed": 3}') == Config(seed=3))
+    True
     """
     try:
         values = json.loads(text)
@@ -40,6 +48,9 @@ def differences(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
     """(field, old value, new value) wherever a change makes it another run.
 
     The length of the run and the intervals may change when a run is resumed, so they are left out.
+
+    >>> differences(preset("demo"), preset("demo", seed=3, images=500))
+    [('seed', 0, 3)]
     """
     names = [f.name for f in dataclasses.fields(Config) if not f.metadata["may_change"]]
     pairs = [(name, getattr(old, name), getattr(new, name)) for name in names]

@@ -29,7 +29,18 @@ _MAX_LINES = 50
 
 
 class UnreadableImageError(OSError):
-    """An image that was good when its source was opened can no longer be read."""
+    """An image that was good when its source was opened can no longer be read.
+
+    >>> from gan3d.visualize import save_png
+    >>> save_png(folder / "a.png", np.zeros((8, 8, 3), np.uint8))
+    >>> source = FolderSource(folder, resolution=8, memory_bytes=0)  # keep no pixels
+    >>> (folder / "a.png").unlink()
+    >>> try:
+    ...     source[0]
+    ... except UnreadableImageError as error:
+    ...     print(str(error).startswith("a.png of folder:"))
+    True
+    """
 
 
 class EncodedSource:

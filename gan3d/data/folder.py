@@ -18,6 +18,13 @@ class FolderSource(EncodedSource):
       name: "folder:PATH".
       skipped: (path below the folder, reason) of every file that has an image's extension and is
         not used.
+
+    >>> from gan3d.visualize import save_png
+    >>> for level in (0, 255):
+    ...     save_png(folder / f"{level}.png", np.full((20, 30, 3), level, np.uint8))
+    >>> source = FolderSource(folder, resolution=16)
+    >>> print(len(source), source[1].shape, source[1].mean())
+    2 (16, 16, 3) 255.0
     """
 
     def __init__(

@@ -39,6 +39,10 @@ def head_scene(seed: int | Int[Array, ""], index: int | Int[Array, ""]) -> Scene
     Returns:
       Scene with surface [64, 64, 3] and texture [64, 64, 3] in the octahedral chart and
       background [32, 32, 3].
+
+    >>> scene = head_scene(seed=0, index=7)
+    >>> print(scene.surface.shape, scene.texture.shape, scene.background.shape)
+    (64, 64, 3) (64, 64, 3) (32, 32, 3)
     """
     key_shape, key_paint, key_background = _head_keys(seed, index)[:3]
     shape = draw_shape(key_shape)
@@ -49,13 +53,23 @@ def head_scene(seed: int | Int[Array, ""], index: int | Int[Array, ""]) -> Scene
 
 @jax.jit
 def head_scenes(seed: int | Int[Array, ""], indices: Int[Array, " N"]) -> Scene:
-    """`head_scene` for many indices; every field of the result has a leading axis N."""
+    """`head_scene` for many indices; every field of the result has a leading axis N.
+
+    >>> print(head_scenes(0, jnp.arange(2)).surface.shape)
+    (2, 64, 64, 3)
+    """
     return jax.vmap(head_scene, in_axes=(None, 0))(seed, indices)
 
 
 @functools.partial(jax.jit, static_argnames="prior")
 def head_view(seed: int | Int[Array, ""], index: int | Int[Array, ""], prior: ViewPrior) -> View:
-    """Viewpoint from which head number `index` of the family `seed` is seen, drawn from `prior`."""
+    """Viewpoint from which head number `index` of the family `seed` is seen, drawn from `prior`.
+
+    >>> from gan3d.scene import ViewPrior
+    >>> view = head_view(0, 7, ViewPrior(yaw_range=0.5, pitch_range=0.0))
+    >>> print(bool(abs(view.yaw) < 0.5), bool(view.pitch == 0))
+    True True
+    """
     return prior.sample(_head_keys(seed, index)[3])
 
 
@@ -74,6 +88,16 @@ class HeadsSource:
       stage: how the scenes are shown; the soft renderer, whatever the model under training uses,
         because a real camera has no jagged boundaries.
       prior: distribution of the viewpoints.
+
+    >>> from gan3d.scene import ViewPrior
+    >>> source = HeadsSource(32, num_heads=100, prior=ViewPrior(math.radians(90), 0.0))
+    >>> print(len(source), source.stage.resolution, source.scene(7).surface.shape)
+    100 32 (64, 64, 3)
+    >>> print(bool(abs(source.view(7).yaw) <= math.radians(90)))
+    True
+    >>> source.batch(np.array([7, 100]))
+    Traceback (most recent call last):
+    IndexError: indices must be in [0, 100), got [  7 100]
     """
 
     name = "heads"

@@ -57,6 +57,16 @@ def batches(
 
     Raises:
       ValueError: the source is empty, or a number is out of range.
+
+    >>> from gan3d.visualize import save_png
+    >>> for level in (0, 100, 200):
+    ...     save_png(folder / f"{level}.png", np.full((8, 8, 3), level, np.uint8))
+    >>> source = open_source(f"folder:{folder}", resolution=8)
+    >>> stream: Batches = batches(source, batch_size=3, seed=0)
+    >>> images = next(stream)  # an epoch has every image once
+    >>> print(images.shape, sorted(int(image.mean()) for image in images))
+    (3, 8, 8, 3) [0, 100, 200]
+    >>> stream.close()
     """
     if len(source) < 1:
         raise ValueError(f"source must hold at least 1 image, got {source.name!r} with none")

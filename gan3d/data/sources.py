@@ -27,6 +27,19 @@ class ImageSource(Protocol):
 
     Attributes:
       name: what it was opened from, for the log.
+
+    >>> class Greys:
+    ...     name = "greys"
+    ...
+    ...     def __len__(self):
+    ...         return 4
+    ...
+    ...     def __getitem__(self, index):
+    ...         return np.full((8, 8, 3), 50 * index, np.uint8)
+    >>> source: ImageSource = Greys()  # for `batches`, or for gan3d.train(config, run, source)
+    >>> with batches(source, batch_size=2, seed=0) as stream:
+    ...     print(next(stream).shape)
+    (2, 8, 8, 3)
     """
 
     name: str
@@ -67,6 +80,13 @@ def open_source(
     Raises:
       ValueError: `spec` is of none of these forms, or there is no such folder or dataset, or no
         usable image in it.
+
+    >>> source = open_source("heads", resolution=32, num_heads=100)
+    >>> print(source.name, len(source))
+    heads 100
+    >>> open_source("cats", resolution=32)
+    Traceback (most recent call last):
+    ValueError: data must be 'heads', 'ffhq', 'folder:PATH' or ..., got 'cats'
     """
     if spec == "heads":
         prior = ViewPrior(math.radians(yaw_degrees), math.radians(pitch_degrees), view_prior)

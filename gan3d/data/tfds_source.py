@@ -39,6 +39,11 @@ class TfdsSource(EncodedSource):
     Attributes:
       name: "tfds:..." as it was given.
       skipped: ("image I", reason) of every image that is not used.
+
+    >>> source = TfdsSource("tfds:ffhq:train[:90%]", resolution=64)  # doctest: +SKIP
+    >>> TfdsSource("tfds:ffhq:train:image:more", resolution=64)
+    Traceback (most recent call last):
+    ValueError: data must be of the form tfds:NAME[/CONFIG][:SPLIT][:FEATURE], got ...
     """
 
     def __init__(

@@ -42,6 +42,7 @@ class Similarity(NamedTuple):
     translation: Float[np.ndarray, "3"]
 
     def apply(self, points: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3"]:
+        """The points moved."""
         return self.scale * np.asarray(points) @ self.rotation.T + self.translation
 
     @property
@@ -73,6 +74,14 @@ def umeyama(
 
     Raises:
       ValueError: shapes that do not fit, an unknown rotation, or a source that is one point.
+
+    >>> points = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> turned = points @ np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]).T
+    >>> found: Similarity = umeyama(points, 2 * turned + 5)
+    >>> print(round(found.scale, 3), round(found.angle, 3), found.translation.round(3))
+    2.0 1.571 [5. 5. 5.]
+    >>> print(np.allclose(found.apply(points), 2 * turned + 5))
+    True
     """
     source, target = _pair(source, target, rotation)
     if source.shape != target.shape:
@@ -114,6 +123,12 @@ def align_by_icp(
       rotation: as for `umeyama`.
       iterations: at most.
       tolerance: stops when turn, log scale and shift all change by no more.
+
+    >>> from gan3d.render import icosphere
+    >>> points = icosphere(1)[0] * [1.0, 1.2, 1.5]
+    >>> found = align_by_icp(points, 2 * points + 1)
+    >>> print(round(found.scale, 3), found.translation.round(3))
+    2.0 [1. 1. 1.]
     """
     source, target = _pair(source, target, rotation)
     if len(target) < PLANE_POINTS:

@@ -74,6 +74,15 @@ def compare_clouds(
         not there if the family is a single point.
       alignment_scale, alignment_degrees, alignment_shift: of that similarity; how far it moves the
         family's centre, world units.
+
+    >>> from gan3d.render import icosphere
+    >>> points = icosphere(1)[0]
+    >>> truth = np.stack([points * size for size in ([1.0, 1.2, 1.5], [1.0, 1.5, 1.2])])
+    >>> scores = compare_clouds({"copies": truth, "one": 0.5 * truth[:1]}, truth)
+    >>> print(scores["copies"]["mmd"], scores["copies"]["cov"], scores["one"]["cov"])
+    0.0 1.0 0.5
+    >>> print(round(scores["one"]["alignment_scale"], 1))
+    2.0
     """
     part = paced(report, "point clouds")
     within_truth = pairwise_chamfer(truth, progress=part("truth"))

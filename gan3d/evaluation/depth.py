@@ -38,6 +38,10 @@ def scale_invariant_depth_error(
 
     Returns:
       At least 0, a share of depth; nan if the mask is empty.
+
+    >>> depth, mask = np.array([[2.0, 2.0], [3.0, 4.0]]), np.ones((2, 2), bool)
+    >>> print(round(scale_invariant_depth_error(depth, 1.5 * depth, mask), 6))
+    0.0
     """
     mask = _mask(mask, depth_a=depth_a, depth_b=depth_b)
     if not mask.any():
@@ -63,6 +67,11 @@ def mean_angle_deviation(
 
     Returns:
       In [0, 180]; nan if no pixel counts.
+
+    >>> plane, mask = np.full((5, 5), 2.0), np.ones((5, 5), bool)
+    >>> tilted = plane + 0.4 * np.linspace(-0.8, 0.8, 5)  # nearer on the left
+    >>> print(round(mean_angle_deviation(plane, tilted, mask, distance=2.0)))
+    22
     """
     inner = _inner(_mask(mask, depth_a=depth_a, depth_b=depth_b))
     if not inner.any():
@@ -82,6 +91,10 @@ def depth_normals(depth: Float[np.ndarray, "H W"], distance: float) -> Float[np.
     Args:
       depth: positive; square pixels.
       distance: D = 1 / tan(fov / 2), the orbit camera's distance, `Stage.distance`.
+
+    >>> normals = depth_normals(np.full((3, 3), 2.0), distance=2.0)  # a wall
+    >>> print(normals[1, 1] + 0.0)
+    [ 0.  0. -1.]
     """
     depth = np.asarray(depth, np.float64)
     if depth.ndim != 2 or min(depth.shape) < 2:

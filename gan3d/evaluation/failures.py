@@ -73,6 +73,12 @@ def failure_rates(
 
     Returns:
       failed: share of scenes beyond any of `LIMITS`; failed_vanished and so on: beyond this one.
+
+    >>> from gan3d.scene import scene_vertices
+    >>> views = scene_views([scenes], evaluation_stage(stage))
+    >>> vertices = np.stack([scene_vertices(surface, stage) for surface in scenes.surface])
+    >>> print(failure_rates(views, vertices, stage.topology)["failed_vanished"])
+    0.0
     """
     scenes = [
         degeneracy(

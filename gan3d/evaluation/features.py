@@ -58,6 +58,15 @@ def inception_features(
       MissingFeaturesError: Keras is missing or runs on another backend, or its weights are
         neither on disk nor can be downloaded.
       ValueError: images of another shape or type, or batch out of range.
+
+    >>> images = np.zeros((4, 64, 64, 3), np.uint8)
+    >>> try:
+    ...     features = inception_features(images)  # doctest: +SKIP
+    ... except MissingFeaturesError as error:
+    ...     print(error)  # says what to install, or what to download
+    >>> inception_features(images / 255)
+    Traceback (most recent call last):
+    ValueError: images must be uint8, got float64
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[3] != 3 or not images.size:

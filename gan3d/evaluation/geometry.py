@@ -57,7 +57,12 @@ class CanonicalMaps(NamedTuple):
 
 @functools.lru_cache(maxsize=8)
 def evaluation_stage(stage: Stage) -> Stage:
-    """The stage with the fixed resolution and margin of every evaluation; cached."""
+    """The stage with the fixed resolution and margin of every evaluation; cached.
+
+    >>> shown = evaluation_stage(stage)
+    >>> print(stage.resolution, shown.resolution, shown.margin_pixels)
+    8 64 1.0
+    """
     return dataclasses.replace(
         stage, resolution=EVALUATION_RESOLUTION, margin_pixels=EVALUATION_MARGIN_PIXELS
     )
@@ -83,6 +88,10 @@ def canonical_maps(
 
     Raises:
       ValueError: if there is no scene.
+
+    >>> maps: CanonicalMaps = canonical_maps([scenes], evaluation_stage(stage), yaw=0.0)
+    >>> print(maps.coverage.shape, maps.covered_share.shape, bool(maps.depth.min() < 0))
+    (64, 64) (2,) True
     """
     views = scene_views(scenes, stage, yaw, pitch)
     alpha, depth = views.alpha.astype(np.float64), views.depth.astype(np.float64)
@@ -107,6 +116,9 @@ def silhouette_iou(
 
     Returns:
       In [0, 1]; nan if both are empty.
+
+    >>> print(silhouette_iou([[1.0, 1.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]))
+    0.5
     """
     a, b = np.asarray(coverage_a, np.float64), np.asarray(coverage_b, np.float64)
     if threshold is not None:
@@ -127,12 +139,24 @@ def correlation(
 
 
 def depth_correlation(a: CanonicalMaps, b: CanonicalMaps) -> float:
-    """Pearson correlation of mean depth where both mean coverages are at least 1/2."""
+    """Pearson correlation of mean depth where both mean coverages are at least 1/2.
+
+    >>> depth, zero, one = np.array([[0.0, 0.1], [0.2, 0.3]]), np.zeros((2, 2)), np.ones((2, 2))
+    >>> front = CanonicalMaps(coverage=one, depth=depth, depth_std=zero, covered_share=one[0])
+    >>> print(round(depth_correlation(front, front._replace(depth=5 - 2 * depth)), 3))
+    -1.0
+    """
     return correlation(a.depth, b.depth, a.mask & b.mask)
 
 
 def depth_rmse(a: CanonicalMaps, b: CanonicalMaps) -> float:
-    """Root mean square difference of mean depth where both mean coverages are at least 1/2."""
+    """Root mean square difference of mean depth where both mean coverages are at least 1/2.
+
+    >>> depth, zero, one = np.array([[0.0, 0.1], [0.2, 0.3]]), np.zeros((2, 2)), np.ones((2, 2))
+    >>> front = CanonicalMaps(coverage=one, depth=depth, depth_std=zero, covered_share=one[0])
+    >>> print(round(depth_rmse(front, front._replace(depth=depth + 0.5)), 3))
+    0.5
+    """
     mask = a.mask & b.mask
     return float(np.sqrt(np.mean((a.depth - b.depth)[mask] ** 2))) if mask.any() else math.nan
 

@@ -66,6 +66,11 @@ def kernel_distance(a: Float[np.ndarray, "N D"], b: Float[np.ndarray, "M D"]) ->
     0 is the expectation for two samples of one distribution, so that about half of such values are
     negative. Source: Binkowski et al. 2018, "Demystifying MMD GANs", section 4. Arguments as for
     `frechet_distance`.
+
+    >>> rng = np.random.default_rng(0)
+    >>> a, b = rng.standard_normal((200, 4)), rng.standard_normal((200, 4))
+    >>> print(abs(kernel_distance(a, b)) < 0.1, kernel_distance(a, b + 2) > 1)
+    True True
     """
     a, b = _pair(a, b)
     return float(_discrepancies(a, b, np.ones((len(a), 1)), np.ones((len(b), 1)))[0])
@@ -94,6 +99,12 @@ def subset_kernel_distance(
 
     Raises:
       ValueError: as for `frechet_distance`, and numbers out of range.
+
+    >>> rng = np.random.default_rng(0)
+    >>> a, b = rng.standard_normal((100, 4)), rng.standard_normal((100, 4)) + 2
+    >>> distance = subset_kernel_distance(a, b, rng, subsets=10, subset_size=50)
+    >>> print(distance.mean > 3 * distance.std > 0)
+    True
     """
     a, b = _pair(a, b)
     smaller = min(len(a), len(b))

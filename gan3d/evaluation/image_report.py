@@ -61,6 +61,15 @@ def image_scores(
 
     Raises:
       ValueError: images of another type or shape, too few, or not as many as true ones.
+
+    >>> truth = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+    >>> families = {"copies": truth, "darker": truth // 2}
+    >>> means = lambda images, progress: images.mean(axis=(1, 2))  # or `inception_features`
+    >>> scores = image_scores(families, truth, means, np.random.default_rng(1))
+    >>> print(scores["copies"]["swd"], round(scores["copies"]["fid"], 3))
+    0.0 0.0
+    >>> print(scores["darker"]["fid"] > 1000)
+    True
     """
     truth = check_images("truth", truth)
     families = {name: _family(name, images, truth) for name, images in families.items()}

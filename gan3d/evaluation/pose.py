@@ -60,6 +60,14 @@ def compare_poses(estimated: View, views: View) -> dict[str, float]:
 
     Raises:
       ValueError: the views are not finite, or not of equal numbers.
+
+    >>> from gan3d.scene import View
+    >>> views = View(yaw=np.radians([-40.0, 0.0, 60.0]), pitch=np.zeros(3))
+    >>> errors = compare_poses(View(views.yaw + np.radians(10), views.pitch), views)
+    >>> print(round(errors["yaw_mae_degrees"], 3), round(errors["yaw_offset_degrees"], 3))
+    10.0 10.0
+    >>> print(round(errors["aligned_yaw_mae_degrees"], 3))
+    0.0
     """
     estimated, views = _angles("estimated", estimated), _angles("views", views)
     if len(estimated.yaw) != len(views.yaw):
@@ -84,6 +92,7 @@ def constant_pose_errors(views: View) -> dict[str, float]:
     Returns:
       yaw_mae_degrees, pitch_mae_degrees and pose_mae_degrees, see `compare_poses`.
 
+    >>> from gan3d.scene import View
     >>> yaw = np.radians(np.linspace(-90, 90, 181))
     >>> print(round(constant_pose_errors(View(yaw, 0 * yaw))["yaw_mae_degrees"], 2))
     45.25

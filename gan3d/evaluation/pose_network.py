@@ -147,6 +147,17 @@ def train_pose_regressor(
 
     Raises:
       ValueError: a number is out of its range, or a shape is wrong.
+
+    >>> from gan3d.scene import View
+    >>> images, angles = np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4)
+    >>> network = PoseNetwork(width=4, stem=4)
+    >>> regressor: PoseRegressor = train_pose_regressor(
+    ...     images, View(angles, angles), jax.random.key(0), steps=1, batch=2, network=network
+    ... )
+    >>> print(regressor.estimate(images).yaw.shape)
+    (4,)
+    >>> print(pose_errors(regressor, images, View(angles, angles))["yaw_mae_degrees"] <= 180)
+    True
     """
     for name, value in (("steps", steps), ("batch", batch)):
         if value < 1:

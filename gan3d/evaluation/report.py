@@ -58,6 +58,16 @@ def measure(
       stage: of the family; the evaluation's resolution and margin replace its own.
       start_radius: mean radius when training began, world units; None = no size drift.
       sampling: how many points to keep of how many meshes; None = no scores of point clouds.
+
+    >>> sampling = CloudSampling(shapes=2, points=32, rng=np.random.default_rng(0))
+    >>> heads: Measurement = measure([scenes], stage, sampling=sampling)
+    >>> print(list(heads.maps), heads.clouds.shape)
+    ['frontal', 'profile_left', 'profile_right'] (2, 32, 3)
+    >>> report = geometry_report({"copies": heads}, truth=heads)
+    >>> print(round(report["copies"]["frontal_iou"], 3), report["copies"]["frontal_depth_rmse"])
+    1.0 0.0
+    >>> print(report_picture({"copies": heads}, truth=heads).dtype)
+    uint8
     """
     stage = geometry.evaluation_stage(stage)
     maps = {name: geometry.canonical_maps(scenes, stage, yaw) for name, yaw in VIEWS.items()}

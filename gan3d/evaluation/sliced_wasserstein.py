@@ -71,6 +71,11 @@ def patch_distances(
 
     Raises:
       ValueError: images of another shape or type, unequal shapes, or numbers out of range.
+
+    >>> images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    >>> distances = patch_distances(images, images[::-1], np.random.default_rng(1))
+    >>> print(list(distances.levels), distances.mean)  # the order does not matter
+    [32, 16] 0.0
     """
     images_a, images_b = check_images("images_a", images_a), check_images("images_b", images_b)
     if images_a.shape != images_b.shape:

@@ -61,7 +61,12 @@ TABLE_ROWS = (
 
 
 def format_table(report: Mapping[str, Mapping[str, float | None]]) -> str:
-    """The report as aligned text, one column per family; rows that nobody has are left out."""
+    """The report as aligned text, one column per family; rows that nobody has are left out.
+
+    >>> print(format_table({"run": {"frontal_iou": 0.967}, "truth": {"frontal_iou": 1.0}}))
+                                           run     truth
+    frontal silhouette IoU               0.967     1.000
+    """
     titles = list(report)
     width = max(10, *(len(title) + 2 for title in titles))
     lines = [" " * 32 + "".join(f"{title:>{width}}" for title in titles)]

@@ -46,6 +46,15 @@ def scene_views(
 
     Raises:
       ValueError: if there is no scene.
+
+    >>> from gan3d.scene import scene_vertices
+    >>> views: SceneViews = scene_views([scenes], evaluation_stage(stage))
+    >>> print(views.image.shape, views.depth.shape)
+    (2, 64, 64, 3) (2, 64, 64)
+    >>> vertices = np.stack([scene_vertices(surface, stage) for surface in scenes.surface])
+    >>> measures = degeneracy(views, vertices, stage.topology)
+    >>> print(measures["hollow_share"], measures["flipped_faces"])
+    0.0 0.0
     """
     batches = [jax.device_get(_renderer(stage)(batch, yaw, pitch)) for batch in scenes]
     if not sum(len(batch.alpha) for batch in batches):

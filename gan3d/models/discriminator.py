@@ -19,6 +19,12 @@ class Discriminator(nn.Module):
     Attributes:
       width: half the largest number of feature channels.
       dtype: of the features; None = the image's. The score is computed in float32 from them.
+
+    >>> network = Discriminator(width=4)
+    >>> params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((8, 8, 3)))
+    >>> scores = jax.vmap(lambda image: network.apply(params, image))(jnp.zeros((2, 8, 8, 3)))
+    >>> print(scores.shape)
+    (2,)
     """
 
     width: int

@@ -68,6 +68,22 @@ class Generator(nn.Module):
       noise: whether the levels have noise inputs; without `Randomness` they are silent.
       dtype: of the features; None = that of the parameters. Displacements and colours are added up
         in float32.
+
+    >>> network = Generator(
+    ...     surface_size=8, texture_size=8, background_size=4,
+    ...     latent_size=3, background_latent_size=2, mapping_layers=1, width=4,
+    ... )
+    >>> z = jnp.ones(5)
+    >>> params = jax.jit(network.init)(jax.random.key(0), z)
+    >>> maps: Maps = network.apply(params, z)
+    >>> print(network.num_levels, maps.displacement.shape, maps.background.shape)
+    2 (8, 8, 3) (4, 4, 3)
+
+    Training mixes the styles of two latents, here from the second level on:
+
+    >>> random = Randomness(-z, crossover=jnp.array(1), key=jax.random.key(1))
+    >>> print(network.apply(params, z, random).texture.shape)
+    (8, 8, 3)
     """
 
     surface_size: int

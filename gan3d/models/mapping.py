@@ -20,6 +20,14 @@ class MappingNetwork(nn.Module):
     Attributes:
       features: size of every layer and of w.
       num_layers: 0 returns the normalised latent.
+
+    >>> network = MappingNetwork(features=4, num_layers=0)
+    >>> print(network.apply({}, jnp.full(4, 3.0)))  # without layers, normalised only
+    [1. 1. 1. 1.]
+    >>> network = MappingNetwork(features=4, num_layers=2)
+    >>> params = network.init(jax.random.key(0), jnp.ones(4))
+    >>> print(network.apply(params, jnp.ones(4)).shape)
+    (4,)
     """
 
     features: int

@@ -21,6 +21,12 @@ class ViewQuantiles(nn.Module):
 
     Attributes:
       pieces: K.
+
+    >>> network = ViewQuantiles(pieces=4)
+    >>> quantiles = jnp.array([0.25, -1.0])
+    >>> params = network.init(jax.random.key(0), quantiles)
+    >>> print(network.apply(params, quantiles))
+    [ 0.25 -1.  ]
     """
 
     pieces: int = 16

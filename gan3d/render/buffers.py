@@ -62,12 +62,13 @@ def render_buffers(
     Raises:
       ValueError: if vertices or fragments do not belong to the topology.
 
-    >>> from gan3d.render import orbit_camera, render
-    >>> from gan3d.render.templates import sheet
     >>> vertices, topology = sheet()
     >>> camera = orbit_camera(0.0, distance=4.0)
-    >>> picture = render(0.5 * vertices, topology, jnp.ones((1, 1, 3)), camera, (8, 8))
-    >>> buffers = render_buffers(0.5 * vertices, topology, camera, picture.fragments)
+    >>> @jax.jit
+    ... def draw(vertices):
+    ...     fragments = rasterize(project(vertices, camera, (8, 8)), topology, (8, 8))
+    ...     return render_buffers(vertices, topology, camera, fragments)
+    >>> buffers: Buffers = draw(0.5 * vertices)
     >>> print(buffers.face[4, 4], buffers.face[0, 0])
     1 -1
     >>> print(round(float(buffers.depth[4, 4]), 3), buffers.normals[4, 4] + 0.0)

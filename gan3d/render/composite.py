@@ -28,6 +28,12 @@ def composite(
 
     Returns:
       (color, alpha), alpha being the object's opacity with and without background.
+
+    >>> red, blue = jnp.array([1.0, 0.0, 0.0]), jnp.array([0.0, 0.0, 1.0])
+    >>> layer, opacity = red[None, None, None], jnp.full((1, 1, 1), 0.25)  # one pixel
+    >>> color, alpha = composite(layer, opacity, background=blue[None, None])
+    >>> print(color[0, 0], alpha[0, 0])
+    [0.25 0.   0.75] 0.25
     """
     if values.shape[:-1] != alpha.shape or values.ndim != 4:
         raise ValueError(

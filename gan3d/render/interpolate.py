@@ -60,6 +60,13 @@ def interpolate_uv(fragments: Fragments, topology: Topology) -> Float[Array, "L 
     Args:
       fragments: from `rasterize`.
       topology: the mesh that was rasterized.
+
+    >>> uvs = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    >>> triangle = make_topology(np.array([[0, 1, 2]]), uvs)
+    >>> one, weights = jnp.ones((1, 1, 1)), jnp.array([0.5, 0.25, 0.25])
+    >>> fragments = Fragments(jnp.zeros((1, 1, 1), int), weights[None, None, None], one, one)
+    >>> print(interpolate_uv(fragments, triangle)[0, 0, 0])
+    [0.25 0.25]
     """
     uvs = jnp.asarray(topology.uvs, fragments.barycentric.dtype)
     return _combine(uvs, jnp.asarray(topology.uv_faces), fragments)

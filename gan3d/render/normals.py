@@ -25,7 +25,7 @@ def face_normals(vertices: Float[Array, "V 3"], topology: Topology) -> Float[Arr
     Raises:
       ValueError: if vertices is not [V, 3].
 
-    >>> from gan3d.render.templates import sheet
+    >>> from gan3d.render import sheet
     >>> print(face_normals(*sheet()))
     [[ 0.  0. -4.]
      [ 0.  0. -4.]]
@@ -49,7 +49,7 @@ def vertex_normals(vertices: Float[Array, "V 3"], topology: Topology) -> Float[A
     Raises:
       ValueError: if vertices is not [V, 3].
 
-    >>> from gan3d.render.templates import sheet
+    >>> from gan3d.render import sheet
     >>> print(vertex_normals(*sheet())[0])
     [ 0.  0. -1.]
     """

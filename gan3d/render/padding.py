@@ -38,6 +38,11 @@ def pad_topology(
 
     Raises:
       ValueError: if a count is below the topology's own.
+
+    >>> _, topology = cube()
+    >>> padded = pad_topology(topology, num_faces=16, num_vertices=10, num_uvs=30)
+    >>> print(padded.faces.shape, padded.num_vertices, padded.faces[-1])
+    (16, 3) 10 [0 0 0]
     """
     num_uvs = num_vertices if num_uvs is None else num_uvs
     num_edges = 3 * num_faces if num_edges is None else num_edges
@@ -83,7 +88,7 @@ def stack_meshes(
     Raises:
       ValueError: if there are no meshes, or vertices do not fit their topology.
 
-    >>> from gan3d.render.templates import cube, sheet
+    >>> from gan3d.render import cube, sheet
     >>> vertices, topology, vertex_mask, face_mask = stack_meshes([cube(), sheet()])
     >>> print(vertices.shape, topology.faces.shape, face_mask.sum(axis=1))
     (2, 8, 3) (2, 12, 3) [12  2]

@@ -80,10 +80,10 @@ def render(
     Raises:
       ValueError: on a wrong shape, size, range or mode.
 
-    >>> import jax.numpy as jnp
-    >>> from gan3d.render import orbit_camera, sphere_mesh
     >>> vertices, topology = sphere_mesh(9)
-    >>> picture = render(vertices * 0.5, topology, jnp.ones((4, 4, 3)), orbit_camera(0.3), (16, 16))
+    >>> camera, texture = orbit_camera(0.3), jnp.ones((4, 4, 3))
+    >>> draw = jax.jit(render, static_argnames="image_size")
+    >>> picture: Rendering = draw(0.5 * vertices, topology, texture, camera, image_size=(16, 16))
     >>> print(picture.color.shape, round(float(picture.alpha.max()), 3))
     (16, 16, 3) 1.0
     """

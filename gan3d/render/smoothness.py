@@ -45,7 +45,7 @@ def uniform_laplacian(values: Float[Array, "V C"], topology: Topology) -> Float[
     Raises:
       ValueError: if values is not [V, C].
 
-    >>> from gan3d.render.templates import icosphere
+    >>> from gan3d.render import icosphere
     >>> vertices, topology = icosphere(0)
     >>> along_normal = (uniform_laplacian(vertices, topology) * vertices).sum(-1)
     >>> bool(jnp.allclose(along_normal, 1 / math.sqrt(5) - 1))
@@ -74,7 +74,7 @@ def laplacian_term(values: Float[Array, "V C"], topology: Topology) -> Float[Arr
         costs nothing.
       topology: of that mesh.
 
-    >>> from gan3d.render.templates import icosphere
+    >>> from gan3d.render import icosphere
     >>> print(round(float(laplacian_term(*icosphere(0))), 2))  # (12 (1 - 1 / sqrt(5)))^2
     44.0
     """
@@ -98,7 +98,7 @@ def normal_consistency_term(
     Raises:
       ValueError: if vertices is not [V, 3], or power is below 1.
 
-    >>> from gan3d.render.templates import cube
+    >>> from gan3d.render import cube
     >>> print(round(float(normal_consistency_term(*cube())), 3))  # 12 right angles, 6 diagonals
     0.667
     """
@@ -130,7 +130,7 @@ def edge_length_term(
     Raises:
       ValueError: if vertices is not [V, 3], or target is negative or not finite.
 
-    >>> from gan3d.render.templates import cube
+    >>> from gan3d.render import cube
     >>> print(round(float(edge_length_term(*cube())), 3))  # 12 edges of 2, 6 diagonals
     5.333
     """

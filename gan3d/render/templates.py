@@ -28,6 +28,11 @@ def octahedral_direction(uv: Float[Array, "... 2"]) -> Float[Array, "... 3"]:
 
     Args:
       uv: chart coordinates in [0, 1]; numpy or jax.
+
+    >>> print(octahedral_direction(np.array([[0.5, 0.5], [1.0, 0.5], [0.0, 0.0]])) + 0.0)
+    [[ 0.  0. -1.]
+     [ 1.  0.  0.]
+     [ 0.  0.  1.]]
     """
     xp = np if isinstance(uv, np.ndarray) else jnp
     a, b = 2 * uv[..., 0] - 1, 2 * uv[..., 1] - 1

@@ -47,14 +47,17 @@ class Topology:
 
     @property
     def num_vertices(self) -> int:
+        """V."""
         return self.weld.shape[-1]
 
     @property
     def num_faces(self) -> int:
+        """F."""
         return self.faces.shape[-2]
 
     @property
     def num_uvs(self) -> int:
+        """U."""
         return self.uvs.shape[-2]
 
 
@@ -80,7 +83,7 @@ def make_topology(
     Raises:
       ValueError: if an array has the wrong shape or type, or an index is out of range.
 
-    >>> square = make_topology(np.array([[0, 1, 2], [0, 2, 3]]))
+    >>> square: Topology = make_topology(np.array([[0, 1, 2], [0, 2, 3]]))
     >>> print(square.num_vertices, len(square.edges), square.neighbors.tolist())
     4 5 [[-1, -1, 1], [0, -1, -1]]
     """
@@ -184,7 +187,7 @@ def with_vertex_uvs(topology: Topology) -> tuple[Topology, Int[np.ndarray, "N"]]
     Returns:
       (topology with uv_faces = faces, index of the old vertex behind each new one).
 
-    >>> from gan3d.render.templates import cube
+    >>> from gan3d.render import cube
     >>> vertices, topology = cube()
     >>> split, source = with_vertex_uvs(topology)
     >>> print(len(vertices), len(vertices[source]), split.num_uvs)

@@ -71,6 +71,12 @@ def train(
         nan_policy "rollback" only if going back to the newest checkpoint has not helped.
       WriteError: the disk is full, or the run directory cannot be written any more.
       Interrupted: SIGTERM or SIGINT arrived, at any of the processes; the state is saved.
+
+    >>> state = gan3d.train(config, run)  # a run that was stopped goes on; this one is finished
+    resuming at 320 images
+    nothing left to do: ...tiny is finished
+    >>> print(int(state.images_seen), "images seen")
+    320 images seen
     """
     validate(config, jax.device_count())
     source = open_training_source(config) if source is None else source
