@@ -111,6 +111,7 @@ def main(argv: Sequence[str]) -> int:
         _check(base, rows, seeds)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    experiment_flags.check_output("out", values.out, folder=True)
     effort = effort_from_flags(values)
     return ablate(base, rows, seeds, pathlib.Path(values.out), effort, values.evaluations)
 

@@ -26,7 +26,6 @@ from experiments.api_names import (
     public_entries,
     public_modules,
 )
-from experiments.flags import UsageError
 
 PAGE = pathlib.Path(gan3d.__file__).parent / "API.md"
 COMMAND = "python -m experiments.api_page"
@@ -162,10 +161,8 @@ def main(argv: Sequence[str]) -> int:
     values = flags.FlagValues()
     flags.DEFINE_string("out", str(PAGE), "file to write", flag_values=values)
     experiment_flags.parse(values, argv, __doc__)
-    try:
-        pathlib.Path(values.out).write_text(page(), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write --out: {error}") from error
+    experiment_flags.check_output("out", values.out)
+    pathlib.Path(values.out).write_text(page(), encoding="utf-8")
     print(values.out)
     return 0
 

@@ -245,6 +245,7 @@ def main(argv: Sequence[str]) -> int:
     for name in ("resolution", "batch", "images", "repeats"):
         if values[name].value < 1:
             raise UsageError(f"--{name} must be at least 1, got {values[name].value}")
+    experiment_flags.check_output("json", values.json)
     if values.heads < 0:
         raise UsageError(f"--heads must be at least 0, got {values.heads}")
     try:

@@ -57,7 +57,7 @@ def _define_flags() -> flags.FlagValues:
     define(flags.DEFINE_list, "sizes", ["128"], "height and width in pixels, a list")
     define(flags.DEFINE_list, "peers", list(PEERS), "other renderers, a list; empty for none")
     define(flags.DEFINE_integer, "repeats", 15, "timings of each, of which the median counts")
-    define(flags.DEFINE_integer, "seed", 0, "seed of textures, weights and views")
+    define(flags.DEFINE_integer, "seed", 0, "seed of textures, weights and views", 0)
     define(flags.DEFINE_string, "json", None, "file to write the numbers to")
     return values
 
@@ -287,6 +287,7 @@ def main(argv: Sequence[str]) -> int:
             raise UsageError(f"--peers must be among {', '.join(PEERS)}, got {name!r}")
     if values.repeats < 1:
         raise UsageError(f"--repeats must be at least 1, got {values.repeats}")
+    experiment_flags.check_output("json", values.json)
     # A compilation read from disk would not count.
     jax.config.update("jax_enable_compilation_cache", False)
     try:

@@ -167,6 +167,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     values = _define_flags()
     experiment_flags.parse(values, argv, __doc__)
+    experiment_flags.check_output("json", values.json)
     experiment_flags.join_others(values)
     config = _checked(values)
     # A compilation read from disk would not count.

@@ -241,6 +241,7 @@ def main(argv: Sequence[str]) -> int:
     out = pathlib.Path(flag_values.out)
     if out.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--out must end with {', '.join(SUFFIXES)}, got {flag_values.out!r}")
+    experiment_flags.check_output("out", flag_values.out)
     runs = load_curves(flag_values.run)
     save(draw(runs), out)
     print(out)

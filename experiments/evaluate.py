@@ -20,6 +20,7 @@ Samples are counted as degenerate by the limits of `gan3d.evaluation.failures`.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import pathlib
 import sys
@@ -82,7 +83,13 @@ def define_effort_flags(values: flags.FlagValues) -> None:
 
 
 def effort_from_flags(values: flags.FlagValues) -> Effort:
-    """What the flags ask for."""
+    """What the flags ask for.
+
+    Raises:
+      UsageError: a package that is needed for it is missing.
+    """
+    if values.features == "inception" and importlib.util.find_spec("keras") is None:
+        raise UsageError("--features=inception needs keras: pip install 'gan3d[fid]'")
     return Effort(**{field.name: values[field.name].value for field in dataclasses.fields(Effort)})
 
 

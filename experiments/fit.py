@@ -21,8 +21,10 @@ Expect, in about half a minute on one busy core, for --seed=0 and --seed=1 (the 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import pathlib
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -66,14 +68,22 @@ def _define_flags() -> flags.FlagValues:
     define = lambda kind, *args: kind(*args, flag_values=values)  # noqa: E731
     define(flags.DEFINE_string, "data", None, "folder with transforms.json; default a head")
     define(flags.DEFINE_string, "out", "runs/fit", "folder to write to")
-    define(flags.DEFINE_integer, "size", None, "height of the pictures in pixels; head: 64")
-    define(flags.DEFINE_integer, "grid", 33, "vertices along a side of the mesh's chart, odd")
-    define(flags.DEFINE_integer, "seed", 0, "number of the head, and seed of the views' order")
+    define(flags.DEFINE_integer, "size", None, "height of the pictures in pixels; head: 64", 1)
+    define(flags.DEFINE_integer, "grid", 33, "vertices along a side of the mesh's chart, odd", 3)
+    define(flags.DEFINE_integer, "seed", 0, "number of the head, and seed of the views' order", 0)
+    meanings = _meanings(inspect.getdoc(FitConfig))
     for field in dataclasses.fields(FitConfig):
         if field.name != "seed":
-            kind = flags.DEFINE_float if isinstance(field.default, float) else flags.DEFINE_integer
-            define(kind, field.name, field.default, "see FitConfig in gan3d/fitting.py")
+            real = isinstance(field.default, float)
+            kind, least = (flags.DEFINE_float, 0.0) if real else (flags.DEFINE_integer, 1)
+            define(kind, field.name, field.default, meanings[field.name], least)
     return values
+
+
+def _meanings(doc: str) -> dict[str, str]:
+    """What a docstring's Attributes section says, by name."""
+    found = re.findall(r"^  (\w+): (.*(?:\n    .*)*)", doc.split("Attributes:\n")[1], re.MULTILINE)
+    return {name: " ".join(text.split()).rstrip(".") for name, text in found}
 
 
 def run(
@@ -170,6 +180,9 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     values = _define_flags()
     experiment_flags.parse(values, argv, __doc__)
+    experiment_flags.check_output("out", values.out, folder=True)
+    if values.grid % 2 == 0:
+        raise UsageError(f"--grid must be odd, got {values.grid}")
     names = [field.name for field in dataclasses.fields(FitConfig)]
     config = FitConfig(**{name: values[name].value for name in names})
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import pathlib
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -18,8 +19,10 @@ from absl import flags
 from absl import logging as absl_logging
 
 import gan3d
+from experiments.help_text import PROCESS_FLAGS, help_text
 from gan3d.config import PRESETS, Config, field_types, preset
 
+EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
@@ -61,7 +64,7 @@ def join_others(flag_values: flags.FlagValues) -> None:
     Raises:
       UsageError: the flags do not fit together, or this is no cluster that jax knows.
     """
-    names = ("coordinator", "num_processes", "process_id")
+    names = PROCESS_FLAGS[:3]
     given = [flag_values[name].value for name in names]
     if not flag_values.cluster and given == [None, None, None]:
         return
@@ -83,27 +86,57 @@ def parse(flag_values: flags.FlagValues, argv: Sequence[str], description: str) 
       HelpRequested: --help is among the arguments.
     """
     if any(argument in ("-h", "-help", "--help", "--helpfull") for argument in argv[1:]):
-        raise HelpRequested(f"{description.strip()}\n\n{_help_text(flag_values)}")
+        full = "--helpfull" in argv[1:]
+        raise HelpRequested(help_text(flag_values, argv[0], description, full))
     rest = flag_values(list(argv))[1:]
     if rest:
         raise flags.Error(f"unexpected argument {rest[0]!r}; flags look like --name=value")
 
 
+def check_output(name: str, path: str | None, folder: bool = False) -> None:
+    """Sees to it that what takes long is not lost in the end: that a file or folder can be made.
+
+    Args:
+      name: of the flag.
+      path: what it names; None = nothing will be written.
+      folder: it names a folder.
+
+    Raises:
+      UsageError: it cannot.
+    """
+    if path is None:
+        return
+    place = pathlib.Path(path)
+    if place.exists() and place.is_dir() != folder:
+        kinds = ("a file", "a folder") if folder else ("a folder", "a file")
+        raise UsageError(f"--{name} must name {kinds[1]}, got {path!r}, which is {kinds[0]}")
+    above = next(p for p in (place, *place.absolute().parents) if p.exists())
+    if not os.access(above, os.W_OK):
+        raise UsageError(f"--{name} cannot be written: no permission for {str(above)!r}")
+    if not above.is_dir() and above != place:
+        raise UsageError(f"--{name} cannot be written: {str(above)!r} is no folder")
+
+
 def run(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     """Calls `main`; a mistake in the command line becomes one line on stderr and exit code 2.
 
-    Only `UsageError` and absl's flag errors count as that: any other exception keeps its stack
-    trace.
+    Only `UsageError` and absl's flag errors count as that. A file that cannot be read or written is
+    one line and exit code 1; any other exception keeps its stack trace.
     """
     _configure_logging()
     try:
         return main(argv)
-    except HelpRequested as help_text:
-        print(help_text)
+    except HelpRequested as text:
+        print(text)
         return 0
     except (flags.Error, UsageError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_USAGE
+    except OSError as error:
+        if error.filename is None:  # not about a file that somebody named
+            raise
+        print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
+        return EXIT_FAILURE
     except KeyboardInterrupt:  # before there is anything to save, or for the second time
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -128,12 +161,6 @@ def _worth_showing(record: logging.LogRecord) -> bool:
     # Orbax logs the stack trace of every thread that an error passes, and then raises the error.
     traced = f"{os.sep}orbax{os.sep}" in record.pathname and record.exc_info is not None
     return record.levelno >= logging.WARNING and not traced
-
-
-def _help_text(flag_values: flags.FlagValues) -> str:
-    names = [name for name in flag_values if name not in ("flagfile", "undefok")]
-    width = max(len(name) for name in names)
-    return "\n".join(f"  --{name:<{width}}  {flag_values[name].help}" for name in names)
 
 
 def _define(name: str, kind: type, text: str, metadata: Any, flag_values: flags.FlagValues) -> None:

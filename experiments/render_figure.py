@@ -264,6 +264,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     values = _define_flags()
     experiment_flags.parse(values, argv, __doc__)
+    experiment_flags.check_output("out", values.out, folder=True)
     out = pathlib.Path(values.out)
     subject = make_subject()
     derivatives = differentiate(subject, values.size, values.samples)

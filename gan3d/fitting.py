@@ -88,17 +88,17 @@ class FitConfig:
     """How to descend.
 
     Attributes:
-      steps: of Adam; its step sizes fall to a tenth along a cosine.
+      steps: steps of Adam, whose sizes fall to a tenth along a cosine.
       batch: views per step, drawn without replacement.
-      margin_pixels: of the renderer, in samples; 0 is the crisp renderer.
+      margin_pixels: width of the renderer's soft margin, in samples; 0 is the crisp renderer.
       supersampling: samples along a pixel's side. The margin lies outside the mesh, so that an
         object looks larger by half a margin than to a camera, whose pixels average over their area:
         the fit would be too small by as much. Two samples halve that.
       stiffness: lambda; motions of wavelength below about 6 sqrt(lambda) edges are slowed down.
       vertex_rate: Adam's step size for u, world units.
       texture_rate: Adam's step size for the texture.
-      texture_size: T.
-      alpha_weight: of the squared error of the opacity, where it is known.
+      texture_size: T, side of the texture in texels.
+      alpha_weight: weight of the squared error of the opacity, where it is known.
       seed: of the choice of views.
     """
 

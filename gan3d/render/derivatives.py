@@ -99,11 +99,12 @@ def uv_derivatives(
     Raises:
       ValueError: if points are not [V, 3] of this topology.
 
-    >>> from gan3d.render import orbit_camera, project, rasterize, sphere_mesh
-    >>> vertices, topology = sphere_mesh(9)
-    >>> points = project(0.5 * jnp.asarray(vertices), orbit_camera(0.0), (8, 8))
-    >>> fragments = rasterize(points, topology, (8, 8))
-    >>> change = uv_derivatives(fragments, points, topology)
+    >>> vertices, topology = sphere_mesh(5)
+    >>> @jax.jit
+    ... def derivatives(vertices):
+    ...     points = project(0.5 * vertices, orbit_camera(0.0), (8, 8))
+    ...     return uv_derivatives(rasterize(points, topology, (8, 8)), points, topology)
+    >>> change = derivatives(vertices)
     >>> print(change.shape, bool(change[-1, 4, 4, 0, 0] > 0))  # u runs with x at the front
     (2, 8, 8, 2, 2) True
     """

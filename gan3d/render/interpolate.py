@@ -32,12 +32,12 @@ def interpolate(
     Raises:
       ValueError: if attributes are neither [V, C] nor [F, 3, C].
 
-    >>> import numpy as np
-    >>> from gan3d.render import make_topology, rasterize
     >>> triangle = make_topology(np.array([[0, 1, 2]]))
     >>> points = np.array([[0.0, 0.0, 2.0], [0.0, 4.0, 2.0], [4.0, 0.0, 2.0]])
-    >>> x = interpolate(points[:, :1], rasterize(points, triangle, (2, 3)), triangle)
-    >>> print(x[-1, ..., 0])
+    >>> @jax.jit
+    ... def columns(points):
+    ...     return interpolate(points[:, :1], rasterize(points, triangle, (2, 3)), triangle)
+    >>> print(columns(points)[-1, ..., 0])
     [[0.5 1.5 2.5]
      [0.5 1.5 0. ]]
     """

@@ -90,11 +90,12 @@ def rasterize(
     Raises:
       ValueError: on a wrong shape, size, margin, range or count.
 
-    >>> import numpy as np
-    >>> from gan3d.render import make_topology
     >>> triangle = make_topology(np.array([[0, 1, 2]]))
     >>> points = np.array([[0.0, 0.0, 2.0], [0.0, 4.0, 2.0], [4.0, 0.0, 2.0]])
-    >>> print(rasterize(points, triangle, (3, 4)).alpha[-1])
+    >>> fragments = jax.jit(rasterize, static_argnames="image_size")(
+    ...     points, triangle, image_size=(3, 4)
+    ... )
+    >>> print(fragments.alpha[-1])
     [[1. 1. 1. 0.]
      [1. 1. 0. 0.]
      [1. 0. 0. 0.]]

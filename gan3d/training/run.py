@@ -46,6 +46,7 @@ def load_run(run_dir: str | os.PathLike[str]) -> Run:
         raise RunError(f"{run_dir} is not a run directory: it has no {CONFIG_NAME}")
     try:
         config = config_lib.from_json(config_path.read_text(encoding="utf-8"))
+        config_lib.validate(config)
     except ValueError as error:
         raise RunError(f"{config_path} is not a configuration of this version: {error}") from error
 

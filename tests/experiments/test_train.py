@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import pytest
 
 from experiments import flags as experiment_flags
@@ -101,10 +104,11 @@ def test_flags_replace_the_presets_values(trained, tmp_path):
 
 
 def test_help_names_every_field(capsys):
-    assert run("--help") == 0
+    assert run("--helpfull") == 0
     text = capsys.readouterr().out
-    for name in config_lib.field_types():
-        assert f"--{name} " in text
+    for field in dataclasses.fields(Config):
+        assert re.search(rf"--(\[no\])?{field.name}\b", text)
+        assert field.metadata["help"].split()[0] in text
 
 
 @pytest.mark.parametrize(
