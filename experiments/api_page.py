@@ -121,8 +121,8 @@ def _section(entry: Entry, entries: Sequence[Entry]) -> str:
     for paragraph in example_paragraphs(entry.doc):
         code = paragraph.startswith(">>>")
         lines += ["```python", paragraph, "```", ""] if code else [paragraph, ""]
-    other = shown_by(entry, entries)
-    if other is not None and other is not entry:
+    other = None if ">>>" in entry.doc else shown_by(entry, entries)
+    if other is not None:
         lines += [f"Example: {_link(other, other.full_name)}.", ""]
     return "\n".join(lines)
 

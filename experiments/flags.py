@@ -112,9 +112,9 @@ def check_output(name: str, path: str | None, folder: bool = False) -> None:
         raise UsageError(f"--{name} must name {kinds[1]}, got {path!r}, which is {kinds[0]}")
     above = next(p for p in (place, *place.absolute().parents) if p.exists())
     if not os.access(above, os.W_OK):
-        raise UsageError(f"--{name} cannot be written: no permission for {str(above)!r}")
+        raise UsageError(f"cannot write --{name}={path}: no permission for {str(above)!r}")
     if not above.is_dir() and above != place:
-        raise UsageError(f"--{name} cannot be written: {str(above)!r} is no folder")
+        raise UsageError(f"cannot write --{name}={path}: {str(above)!r} is no folder")
 
 
 def run(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:

@@ -36,6 +36,8 @@ def _field(
 class Config:
     """One run. The defaults are those of the demo: procedural heads, 32x32, on a CPU.
 
+    `python -m experiments.train --helpfull` explains every field.
+
     >>> config = Config(resolution=64, seed=1)
     >>> print(config.data, config.resolution, f"{config.images:,}")
     heads 64 96,000
