@@ -5,8 +5,8 @@
 Samples that the reader turns with the mouse, with touch or with the keyboard; the curves; the
 sheets of samples over time; how sound the shapes are, in plain words; the evaluation, if there has
 been one; and the configuration, with what differs from the preset. The file opens from anywhere,
-offline, in any browser of the last years; it loads nothing and sends nothing. The same run, also
-one that still trains, gives the same file. The samples of a seed are those of experiments.sample.
+offline, in any browser of the last years; it loads nothing and sends nothing. The run may still be
+training. The samples of a seed are those of experiments.sample.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from experiments.flags import UsageError
 DEFAULT_NAME = "report.html"
 SUFFIXES = (".html", ".htm")
 MOST_SAMPLES = 64
-MOST_TRUNCATION = 2.0
+MOST_TRUNCATION = 2
 SCRIPTS = ("geometry.js", "painter.js", "viewer.js", "page.js")
 
 
@@ -102,7 +102,7 @@ def check_arguments(
     ):
         least = 1 if name == "num" else 0
         if not (math.isfinite(value) and least <= value <= most):
-            raise UsageError(f"{name} must be between {least} and {most:g}, got {value}")
+            raise UsageError(f"{name} must be between {least} and {most}, got {value}")
 
 
 def _prepare(out: pathlib.Path) -> None:
@@ -212,7 +212,7 @@ def _define_flags() -> flags.FlagValues:
     define(flags.DEFINE_string, "out", None, f"the file, .html; default RUN/{DEFAULT_NAME}")
     define(flags.DEFINE_integer, "num", 8, f"samples to turn, 1 to {MOST_SAMPLES}")
     define(flags.DEFINE_integer, "seed", 0, "seed of their latents")
-    text = f"0 = the mean object, 1 = no truncation, up to {MOST_TRUNCATION:g}"
+    text = f"0 = the mean object, 1 = no truncation, up to {MOST_TRUNCATION}"
     define(flags.DEFINE_float, "truncation", 1.0, text)
     return values
 

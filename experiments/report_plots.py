@@ -79,7 +79,7 @@ def histogram_figure(rows: Sequence[Mapping[str, Any]], name: str) -> str:
         bins = zip(edges, edges[1:], histogram["shares"], strict=False)
         for low, high, share in bins:
             if share > 0:
-                width, height = x(end) - x(start) + 0.2, y(low) - y(high)  # overlap: no fine gaps
+                width, height = x(end) - x(start), y(low) - y(high)
                 cells.append(
                     f'<rect x="{x(start):.1f}" y="{y(high):.1f}" width="{width:.1f}"'
                     f' height="{height:.1f}" fill-opacity="{share**0.5:.2f}"/>'

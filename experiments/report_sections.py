@@ -75,7 +75,7 @@ def facts(generator: TrainedGenerator) -> str:
 
 def configuration(config: Config) -> str:
     """Tables of all fields by group; what differs from the preset is marked."""
-    base = PRESETS.get(config.preset, Config())
+    base = PRESETS.get(config.preset.split("/")[0], Config())
     groups: list[tuple[str, list[str]]] = []
     for field in dataclasses.fields(Config):
         if field.name in GROUPS or not groups:
@@ -131,12 +131,12 @@ def sheets(directory: pathlib.Path) -> str:
         except (OSError, ValueError):  # being written right now, or damaged
             unreadable += 1
         else:
-            pictures.append((f"{int(path.stem):,} images seen", uri))
+            pictures.append((f"{int(path.stem):,}", uri))
     if not pictures:
         return missing("The run has no sheets of samples yet: training writes them as it goes.")
     last = len(pictures) - 1
     images = "".join(
-        f'<img src="{uri}" alt="sheet of samples, {caption}" data-caption="{caption}"'
+        f'<img src="{uri}" alt="sheet of samples, {caption} images seen" data-caption="{caption}"'
         f"{'' if i == last else ' hidden'}>"
         for i, (caption, uri) in enumerate(pictures)
     )
@@ -188,7 +188,8 @@ def soundness(rows: Rows) -> str:
     histogram = histogram_figure(rows, PREFIX + "coverage_histogram")
     figure = (
         f'<figure class="panel histogram"><figcaption><strong>coverage of the samples</strong>'
-        f'<span class="legend">the darker, the more of them</span></figcaption>{histogram}</figure>'
+        '<span class="legend">the stronger the colour, the more of them</span></figcaption>'
+        f"{histogram}</figure>"
         if histogram
         else ""
     )
@@ -217,7 +218,11 @@ def _limit_text(name: str, form: str) -> str:
 
 
 def _number(form: str, value: float) -> str:
-    return form.format(value).replace("-", "&minus;") if math.isfinite(value) else "&ndash;"
+    if not math.isfinite(value):
+        return "&ndash;"
+    text = form.format(value)
+    # No sign of a number that is rounded to zero.
+    return text.replace("-", "&minus;" if text.strip("-0.%&times;") else "")
 
 
 def evaluation(result: Mapping[str, Any] | None, picture: pathlib.Path, images_seen: int) -> str:

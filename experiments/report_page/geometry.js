@@ -12,7 +12,7 @@ function decodeTopology(data) {
   const faces = decode(data.faces, Index);
   const weld = decode(data.weld, Index);
   const uvs = Float32Array.from(decode(data.uvs, Uint16Array), (level) => level / 65535);
-  return { faces, weld, uvs, edges: findEdges(faces, weld), numVertices: weld.length };
+  return { faces, weld, uvs };
 }
 
 function decodeVertices(sample) {
@@ -20,19 +20,13 @@ function decodeVertices(sample) {
   return Float32Array.from(levels, (level, i) => sample.low[i % 3] + sample.step[i % 3] * level);
 }
 
-// Every edge once; copies of a vertex along a seam count as one.
-function findEdges(faces, weld) {
-  const ends = [];
-  const seen = new Set();
+// Values per vertex as values per corner of the faces, one face after the other.
+function perCorner(values, faces, size) {
+  const corners = new Float32Array(faces.length * size);
   for (let i = 0; i < faces.length; i++) {
-    const a = weld[faces[i]];
-    const b = weld[faces[i % 3 === 2 ? i - 2 : i + 1]];
-    const key = Math.min(a, b) * weld.length + Math.max(a, b);
-    if (a === b || seen.has(key)) continue;
-    seen.add(key);
-    ends.push(a, b);
+    for (let k = 0; k < size; k++) corners[size * i + k] = values[size * faces[i] + k];
   }
-  return Uint32Array.from(ends);
+  return corners;
 }
 
 // Area-weighted mean over the faces at each welded vertex, as `gan3d.render.vertex_normals`.

@@ -31,7 +31,7 @@ function startSheets() {
     pictures.forEach((picture, i) => (picture.hidden = i !== Number(slider.value)));
     const text = pictures[slider.value].dataset.caption;
     caption.textContent = text;
-    slider.setAttribute("aria-valuetext", text);
+    slider.setAttribute("aria-valuetext", `${text} images seen`);
   };
   slider.addEventListener("input", show);
   show();

@@ -2,6 +2,7 @@
 
 const MODES = { texture: 0, clay: 1, normals: 2, wireframe: 3 };
 const CLAY = [0.8, 0.77, 0.73];
+const INK = [0.13, 0.16, 0.21];
 
 const MESH_VERTEX = `#version 300 es
   in vec3 position;
@@ -13,7 +14,9 @@ const MESH_VERTEX = `#version 300 es
   uniform vec2 depths;  // nearest and farthest
   out vec3 cameraNormal;
   out vec2 textureUv;
+  out vec3 corner;      // barycentric coordinates
   void main() {
+    corner = vec3(gl_VertexID % 3 == 0, gl_VertexID % 3 == 1, gl_VertexID % 3 == 2);
     vec3 p = cameraFromWorld * position + vec3(0.0, 0.0, eye);
     cameraNormal = cameraFromWorld * normal;
     textureUv = uv;
@@ -26,21 +29,24 @@ const MESH_FRAGMENT = `#version 300 es
   precision highp float;
   in vec3 cameraNormal;
   in vec2 textureUv;
+  in vec3 corner;
   uniform sampler2D picture;
   uniform vec3 clay;
+  uniform vec3 ink;
   uniform int mode;
   uniform bool shaded;
-  uniform bool line;
   out vec4 color;
   void main() {
     vec3 n = normalize(cameraNormal);
-    if (line) { color = vec4(0.13, 0.16, 0.21, 1.0); return; }
     if (mode == ${MODES.normals}) { color = vec4(0.5 + 0.5 * vec3(n.x, -n.y, -n.z), 1.0); return; }
     vec3 base = mode == ${MODES.texture} ? texture(picture, textureUv).rgb : clay;
     float key = max(dot(n, normalize(vec3(-0.5, -0.65, -0.75))), 0.0);
     float fill = max(dot(n, normalize(vec3(0.8, 0.1, -0.4))), 0.0);
-    float light = shaded ? 0.38 + 0.66 * key + 0.16 * fill : 1.0;
+    float light = shaded ? 0.48 + 0.6 * key + 0.14 * fill : 1.0;
     color = vec4(min(base * light, 1.0), 1.0);
+    if (mode != ${MODES.wireframe}) return;
+    vec3 inside = smoothstep(vec3(0.0), fwidth(corner), corner);
+    color.rgb = mix(ink, color.rgb, min(inside.x, min(inside.y, inside.z)));
   }`;
 
 // One triangle over the whole view; the background pans against the camera.
@@ -74,9 +80,7 @@ class Painter {
     gl.bindVertexArray(this.layout);
     this.positions = this.attribute("position", 3);
     this.normals = this.attribute("normal", 3);
-    this.fill(this.attribute("uv", 2), topology.uvs);
-    this.faces = indexBuffer(gl, Uint32Array.from(topology.faces));
-    this.edges = indexBuffer(gl, topology.edges);
+    this.fill(this.attribute("uv", 2), topology.uvs, 2);
     for (const name of ["texture", "background"]) this.textures[name] = makeTexture(gl);
   }
 
@@ -90,14 +94,16 @@ class Painter {
     return buffer;
   }
 
-  fill(buffer, values) {
-    this.gl.bindBuffer(this.gl.ARRAY_BUFFER, buffer);
-    this.gl.bufferData(this.gl.ARRAY_BUFFER, values, this.gl.STATIC_DRAW);
+  fill(buffer, values, size) {
+    const { gl, topology } = this;
+    gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
+    // Not indexed: every face has corners of its own, which the wireframe needs.
+    gl.bufferData(gl.ARRAY_BUFFER, perCorner(values, topology.faces, size), gl.STATIC_DRAW);
   }
 
   show(vertices, texture, background) {
-    this.fill(this.positions, vertices);
-    this.fill(this.normals, vertexNormals(vertices, this.topology));
+    this.fill(this.positions, vertices, 3);
+    this.fill(this.normals, vertexNormals(vertices, this.topology), 3);
     fillTexture(this.gl, this.textures.texture, texture);
     fillTexture(this.gl, this.textures.background, background);
     this.radius = largestRadius(vertices);
@@ -144,18 +150,10 @@ class Painter {
     gl.uniform1f(place("focal"), stage.focal * zoom);
     gl.uniform2f(place("depths"), near, stage.distance + 1.01 * radius);
     gl.uniform3fv(place("clay"), CLAY);
+    gl.uniform3fv(place("ink"), INK);
     gl.uniform1i(place("mode"), MODES[mode]);
     gl.uniform1i(place("shaded"), shaded);
-    gl.uniform1i(place("line"), 0);
-    // Pushed back, so that the lines of the wireframe lie in front of their own faces.
-    gl.enable(gl.POLYGON_OFFSET_FILL);
-    gl.polygonOffset(1, 1);
-    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.faces);
-    gl.drawElements(gl.TRIANGLES, this.topology.faces.length, gl.UNSIGNED_INT, 0);
-    if (mode !== "wireframe") return;
-    gl.uniform1i(place("line"), 1);
-    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.edges);
-    gl.drawElements(gl.LINES, this.topology.edges.length, gl.UNSIGNED_INT, 0);
+    gl.drawArrays(gl.TRIANGLES, 0, this.topology.faces.length);
   }
 }
 
@@ -172,13 +170,6 @@ function makeProgram(gl, vertexSource, fragmentSource) {
     throw new Error(`WebGL does not take a program: ${gl.getProgramInfoLog(program)}`);
   }
   return program;
-}
-
-function indexBuffer(gl, indices) {
-  const buffer = gl.createBuffer();
-  gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffer);
-  gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, indices, gl.STATIC_DRAW);
-  return buffer;
 }
 
 // Bilinear and clamped, as the renderer samples; row 0 is v = 0.
