@@ -199,13 +199,14 @@ def short(value: float) -> str:
 
 
 def _grid(x: Scale, x_marks: Iterable, y: Scale, y_marks: Iterable) -> str:
+    minus = lambda name: name.replace("-", "&#8722;")  # noqa: E731
     lines = [f'<path class="grid" d="M{LEFT} {y(v):.1f}H{RIGHT}"/>' for v, _ in y_marks]
     names = [
-        f'<text x="{LEFT - 5}" y="{y(v) + 3.2:.1f}" text-anchor="end">{name}</text>'
+        f'<text x="{LEFT - 5}" y="{y(v) + 3.2:.1f}" text-anchor="end">{minus(name)}</text>'
         for v, name in y_marks
     ]
     names += [
-        f'<text x="{x(v):.1f}" y="{BOTTOM + 14}" text-anchor="middle">{name}</text>'
+        f'<text x="{x(v):.1f}" y="{BOTTOM + 14}" text-anchor="middle">{minus(name)}</text>'
         for v, name in x_marks
     ]
     return "".join([*lines, *names])

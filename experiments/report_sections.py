@@ -125,10 +125,8 @@ def sheets(directory: pathlib.Path) -> str:
     chosen = [paths[i] for i in evenly(len(paths), MAX_SHEETS)] if paths else []
     pictures, unreadable = [], 0
     for path in chosen:
-        try:
-            with Image.open(path) as image:
-                uri = picture_uri(image.convert("RGB"), SHEET_QUALITY)
-        except (OSError, ValueError):  # being written right now, or damaged
+        uri = _embed(path)
+        if uri is None:
             unreadable += 1
         else:
             pictures.append((f"{int(path.stem):,}", uri))
@@ -151,6 +149,15 @@ def sheets(directory: pathlib.Path) -> str:
         " picture, its normals, texture and background, and the shape from five sides."
         f"{note}</figcaption></figure>"
     )
+
+
+def _embed(path: pathlib.Path) -> str | None:
+    """A picture of the run; None if it is missing, damaged, or being written right now."""
+    try:
+        with Image.open(path) as image:
+            return picture_uri(image.convert("RGB"), SHEET_QUALITY)
+    except (OSError, ValueError):
+        return None
 
 
 def readings(rows: Rows) -> list[dict[str, float]]:
@@ -245,9 +252,7 @@ def evaluation(result: Mapping[str, Any] | None, picture: pathlib.Path, images_s
             lines.append(f'<tr><th scope="row">{html.escape(label)}</th>{cells}</tr>')
     stale = "" if seen == images_seen else f" The samples above are those at {images_seen:,}."
     image = ""
-    if picture.is_file():
-        with Image.open(picture) as opened:
-            uri = picture_uri(opened.convert("RGB"), SHEET_QUALITY)
+    if uri := _embed(picture):
         image = (
             f'<figure><div class="wide" tabindex="0" role="region" aria-label="mean shapes">'
             f'<img src="{uri}" alt="mean coverage and depth of each column, from three sides">'
