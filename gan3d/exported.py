@@ -215,17 +215,19 @@ def load_exported(directory: str | os.PathLike[str]) -> ExportedGenerator:
     manifest = _read_manifest(directory / MANIFEST_NAME)
     arrays = read_arrays(directory / PARAMETERS_NAME)
     mesh = read_arrays(directory / MESH_NAME)
-    images_seen = int(arrays.pop(IMAGES_SEEN))
-    names = ["scene", "views", *(f"render_{size}" for size in manifest["resolutions"])]
-    return ExportedGenerator(
-        name=manifest["name"],
-        images_seen=images_seen,
-        latent_size=manifest["latent_size"],
-        resolutions=tuple(manifest["resolutions"]),
-        **{name: mesh[name] for name in ("faces", "uvs", "weld")},
-        parameters={name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()},
-        programs={name: _read_program(directory, name, manifest["jax"]) for name in names},
-    )
+    try:
+        names = ["scene", "views", *(f"render_{size}" for size in manifest["resolutions"])]
+        return ExportedGenerator(
+            name=manifest["name"],
+            images_seen=int(arrays.pop(IMAGES_SEEN)),
+            latent_size=manifest["latent_size"],
+            resolutions=tuple(manifest["resolutions"]),
+            **{name: mesh[name] for name in ("faces", "uvs", "weld")},
+            parameters={name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()},
+            programs={name: _read_program(directory, name, manifest["jax"]) for name in names},
+        )
+    except KeyError as error:
+        raise ExportError(f"the export in {directory} is incomplete: {error} is missing") from error
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:

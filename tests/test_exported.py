@@ -252,6 +252,7 @@ def test_damaged_exports_give_one_line(directory, tmp_path):
     cases = {
         "exported.json": (b'{"format": 9}', "format 9; this version reads format 1"),
         "parameters.npz": (whole("parameters.npz")[:200], "no file of arrays, or is damaged"),
+        "mesh.npz": (whole("parameters.npz"), "is incomplete: 'faces' is missing"),
         "scene.jax_export": (whole("scene.jax_export")[:500], "is damaged, or jax .* cannot read"),
     }
     for name, (data, message) in cases.items():
