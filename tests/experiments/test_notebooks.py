@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pathlib
 
-import experiments
 import nbclient
 import nbformat
 import pytest
 from saved_run import save_run
+
+import experiments
 
 FOLDER = pathlib.Path(experiments.__file__).parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
