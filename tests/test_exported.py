@@ -21,7 +21,7 @@ import gan3d
 from experiments import export_model
 from experiments import flags as experiment_flags
 from gan3d import exported, trained
-from gan3d.config import to_json
+from gan3d.config import preset, to_json
 from gan3d.deploy import DeployError, in_blocks, published, rounded
 from gan3d.export import save_mesh
 from gan3d.exported import ExportError, load_exported, read_arrays
