@@ -184,6 +184,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     values = _define_flags()
     experiment_flags.parse(values, argv, __doc__)
+    experiment_flags.require_finite(values, "truncation")
     import_matplotlib()  # before anything slow
     try:
         for name, draw in _plan(values).items():

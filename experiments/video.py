@@ -155,6 +155,8 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     values = _define_flags()
     experiment_flags.parse(values, argv, __doc__)
+    numbers = ("seconds", "fps", "swing_degrees", "pitch_degrees", "truncation")
+    experiment_flags.require_finite(values, *numbers)
     names = (
         "seed", "num", "resolution", "fps", "swing_degrees", "pitch_degrees", "truncation",
         "normals", "background", "out",

@@ -196,7 +196,8 @@ def picture_of(sheet: Sheet, cell_size: int = 128) -> UInt8[np.ndarray, "H W 3"]
     """The sheet as one picture with plain titles, no groups."""
     blank = np.full((1, 1, 3), 255, np.uint8)
     rows = [[blank if cell is None else cell for cell in row] for row in sheet.cells]
-    return image_grid(rows, cell_size, sheet.column_titles, sheet.row_titles)
+    titles = [title.replace(r"$\psi$", "psi") for title in sheet.column_titles]
+    return image_grid(rows, cell_size, titles, sheet.row_titles)
 
 
 def draw_latents(generator: TrainedGenerator, seed: int, num: int) -> tuple[Array, View]:

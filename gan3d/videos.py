@@ -197,9 +197,15 @@ def _write_mp4(path: pathlib.Path, frames: Iterator[np.ndarray], fps: float) -> 
 
 def _write_gif(path: pathlib.Path, frames: Iterator[np.ndarray], fps: float) -> None:
     # Paletted before Pillow collects them: a third of the memory.
-    paletted = (Image.fromarray(frame).quantize() for frame in frames)
+    paletted = map(_paletted, frames)
     first = next(paletted)
     first.save(path, save_all=True, append_images=paletted, duration=1000 / fps, loop=0)
+
+
+def _paletted(frame: np.ndarray) -> Image.Image:
+    """In the 256 colours that suit it best; dithered, because smooth shades would show bands."""
+    image = Image.fromarray(frame)
+    return image.quantize(palette=image.quantize(), dither=Image.Dither.FLOYDSTEINBERG)
 
 
 def _even(frame: np.ndarray) -> np.ndarray:
