@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH_INCHES = 6.9  # of a page of two columns
-MOST_CELL_INCHES = 0.95
+MOST_CELL_INCHES = 0.85
 GAP_INCHES, GROUP_GAP_INCHES = 0.025, 0.1
 TITLE_INCHES, LINE_INCHES = 0.17, 0.135
 EDGE_INCHES = 0.04

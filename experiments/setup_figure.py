@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 3.45, 2.06  # inches: one column of two
+WIDTH, HEIGHT = 3.45, 2.1  # inches: one column of two
 NUM_REAL, NUM_ENTRIES = 3, 9
 SMALL = {"fontsize": 7}
 COLORS = {"G": "#d3e5f2", "R": "#d2ebe2", "D": "#f8dfcb"}

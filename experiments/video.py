@@ -34,9 +34,10 @@ from gan3d.videos import (
     turntable,
 )
 
-# Samples and swing of the camera, unless the flags say otherwise; None = all the way round.
+# Samples, side of a picture in pixels and swing of the camera, unless the flags say otherwise.
 NUMBERS = {"turntable": 4, "walk": 6}
-SWING_DEGREES = {"turntable": None, "walk": 30.0}
+RESOLUTIONS = {"turntable": 256, "walk": 512}
+SWING_DEGREES = {"turntable": None, "walk": 30.0}  # None = all the way round
 MOST_FRAMES = 10_000
 
 
@@ -46,7 +47,7 @@ def video(
     *,
     seed: int = 0,
     num: int | None = None,
-    resolution: int = 256,
+    resolution: int | None = None,
     num_frames: int = 150,
     fps: float = 25,
     swing_degrees: float | None = None,
@@ -64,7 +65,7 @@ def video(
       kind: "turntable" or "walk".
       seed: of the latents, the same that `experiments.sample` draws.
       num: samples in the turntable's grid, or latents on the walk; None = `NUMBERS`.
-      resolution: side of one sample's picture, pixels.
+      resolution: side of one sample's picture, pixels; None = `RESOLUTIONS`.
       num_frames: in the loop.
       fps: frames per second.
       swing_degrees: yaw swings within plus or minus this; None = `SWING_DEGREES`.
@@ -89,6 +90,7 @@ def video(
         "truncation": truncation,
         "normals": normals,
     }
+    resolution = RESOLUTIONS[kind] if resolution is None else resolution
     z, _ = draw_latents(generator, seed, NUMBERS[kind] if num is None else num)
     if kind == "turntable":
         frames = turntable(generator, z, num_frames, resolution, **options)
@@ -127,8 +129,9 @@ def _define_flags() -> flags.FlagValues:
     numbers = ", ".join(f"{kind} {num}" for kind, num in NUMBERS.items())
     text = f"samples in the turntable's grid, or latents on the walk; default: {numbers}"
     whole("num", None, text, lower_bound=1, upper_bound=64)
-    text = "pixels of one sample's picture; a grid is as many times larger"
-    whole("resolution", 256, text, lower_bound=8, upper_bound=2048)
+    sizes = ", ".join(f"{kind} {size}" for kind, size in RESOLUTIONS.items())
+    text = f"pixels of one sample's picture, a grid is as many times larger; default: {sizes}"
+    whole("resolution", None, text, lower_bound=8, upper_bound=2048)
     number("seconds", 6.0, "length of the loop", lower_bound=0.1, upper_bound=600.0)
     number("fps", 25.0, "frames per second; GIFs take 25 or 50", lower_bound=1.0, upper_bound=60.0)
     text = "yaw swings within +-this; default: turntable goes all the way round, walk 30"
