@@ -8,12 +8,10 @@ import statistics
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import jax
-
 from experiments.ablation_rows import ROWS
-from gan3d.training.assemble import draw_views, sample_scenes
-from gan3d.training.run import load_run
-from gan3d.visualize import SHEET_COLUMNS, cell_pixels, image_grid, sample_rows, save_png
+from gan3d.sheets import Group, Sheet, draw_latents, samples_sheet
+from gan3d.trained import load
+from gan3d.visualize import cell_pixels, image_grid, save_png
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,14 +92,33 @@ def _mean(values: list[float | None], digits: int) -> str:
 
 
 def sheet(out: pathlib.Path, seeds: Mapping[str, int]) -> UInt8[np.ndarray, "H W 3"]:
-    """Two samples of one seed per row, the same latents everywhere, with Figure 1's columns."""
-    cells, titles, size = [], [], 0
-    for row, seed in seeds.items():
-        run = load_run(out / f"{row}_seed{seed}")
-        scene_key, view_key = jax.random.split(jax.random.key(0))
-        scenes = sample_scenes(run.parts, run.ema_params, scene_key, SHEET_SAMPLES)
-        views = draw_views(run.parts, run.ema_params, view_key, SHEET_SAMPLES)
-        cells += sample_rows(scenes, views, run.parts.stage)
-        titles += [row, *[""] * (SHEET_SAMPLES - 1)]
-        size = max(size, cell_pixels(run.parts.stage.resolution))
-    return image_grid(cells, size, SHEET_COLUMNS, titles)
+    """`ablation_sheet` as one picture, each run at the resolution it was trained at."""
+    drawn = ablation_sheet(out, seeds)
+    titles = [""] * len(drawn.cells)
+    for group in drawn.row_groups:
+        titles[group.first] = group.title
+    size = cell_pixels(max(row[0].shape[0] for row in drawn.cells))
+    return image_grid(drawn.cells, size, drawn.column_titles, titles)
+
+
+def ablation_sheet(
+    out: pathlib.Path, seeds: Mapping[str, int], resolution: int | None = None
+) -> Sheet:
+    """Two samples of one seed per row, the same latents everywhere, with Figure 1's columns.
+
+    Args:
+      out: folder of the ablation.
+      seeds: which run of every row.
+      resolution: of the rendered pictures, pixels; None = that of each run's training.
+    """
+    sheets, groups, facts = [], [], []
+    for number, (row, seed) in enumerate(seeds.items()):
+        generator = load(out / f"{row}_seed{seed}")
+        size = generator.parts.stage.resolution if resolution is None else resolution
+        z, views = draw_latents(generator, 0, SHEET_SAMPLES)
+        sheets.append(samples_sheet(generator, z, views, size))
+        groups.append(Group(number * SHEET_SAMPLES, (number + 1) * SHEET_SAMPLES - 1, row))
+        facts.append(f"{row} {seed} ({generator.images_seen:,})")
+    about = "Two latents, the same in every row; row and seed (images seen): " + ", ".join(facts)
+    cells = [cells for sheet in sheets for cells in sheet.cells]
+    return sheets[0]._replace(cells=cells, row_groups=tuple(groups), about=about)

@@ -63,6 +63,7 @@ STYLE = {
     "lines.linewidth": 1.3,
     "legend.frameon": False,
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # TrueType: publishers refuse type 3
 }
 
 
@@ -117,7 +118,7 @@ def draw(runs: Mapping[str, Rows]) -> Figure:
     """
     if len(runs) > len(COLORS):
         raise UsageError(f"--run must name at most {len(COLORS)} runs, got {len(runs)}")
-    matplotlib = _import_matplotlib()
+    matplotlib = import_matplotlib()
     panels = [panel for panel in PANELS if any(_has_values(panel, rows) for rows in runs.values())]
     if not panels:
         raise UsageError(f"there is nothing to draw: {', '.join(runs)} logged no finite value")
@@ -141,26 +142,32 @@ def draw(runs: Mapping[str, Rows]) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes PNG, PDF or SVG, by the suffix.
+def save(figure: Figure, path: pathlib.Path, dots_per_inch: int = DOTS_PER_INCH) -> None:
+    """Writes PNG, PDF or SVG, by the suffix; the resolution is that of a PNG and of pictures.
 
     Raises:
       UsageError: the file cannot be written.
     """
     # Texts are laid out only now, in the style of the figure.
-    with _import_matplotlib().rc_context(STYLE):
+    with import_matplotlib().rc_context(STYLE):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=DOTS_PER_INCH)
+            figure.savefig(path, dpi=dots_per_inch)
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error}") from error
 
 
-def _import_matplotlib() -> Any:
+def import_matplotlib() -> Any:
+    """matplotlib with the modules that figures need.
+
+    Raises:
+      UsageError: it is not installed.
+    """
     try:
         import matplotlib
         import matplotlib.figure  # no pyplot: nothing global, no window
         import matplotlib.lines
+        import matplotlib.patches
         import matplotlib.ticker
     except ImportError as error:
         raise UsageError("needs matplotlib: pip install 'gan3d[figures]'") from error
@@ -197,7 +204,7 @@ def _label_curves(axis: Axes, labels: Sequence[str]) -> None:
             textcoords="offset points", fontsize=7,
         )  # fmt: skip
     else:
-        lines = _import_matplotlib().lines
+        lines = import_matplotlib().lines
         samples = [lines.Line2D([], [], color=INK, linewidth=1, dashes=d) for d in DASHES]
         axis.legend(
             samples, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=7,
@@ -206,7 +213,7 @@ def _label_curves(axis: Axes, labels: Sequence[str]) -> None:
 
 
 def _scale(axis: Axes, panel: Panel) -> None:
-    ticker = _import_matplotlib().ticker
+    ticker = import_matplotlib().ticker
     axis.margins(x=0.02)
     axis.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=TICK_STEPS))
     axis.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))

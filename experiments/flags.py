@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import os
 import pathlib
 import signal
@@ -140,6 +141,18 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     except KeyboardInterrupt:  # before there is anything to save, or for the second time
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def require_finite(flag_values: flags.FlagValues, *names: str) -> None:
+    """Refuses nan, which is within any bounds.
+
+    Raises:
+      UsageError: a flag is neither a finite number nor left out.
+    """
+    for name in names:
+        value = flag_values[name].value
+        if value is not None and not math.isfinite(value):
+            raise UsageError(f"--{name} must be a finite number, got {value}")
 
 
 class UsageError(Exception):

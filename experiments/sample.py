@@ -15,13 +15,13 @@ from absl import flags
 
 from experiments import flags as experiment_flags
 from experiments.flags import UsageError
-from gan3d.export import MissingTrimeshError, save_glb, save_obj
-from gan3d.scene import Scene, Stage, scene_vertices
-from gan3d.training.assemble import draw_views, sample_scenes
-from gan3d.training.run import RunError, load_run
+from gan3d.export import MissingTrimeshError
+from gan3d.scene import Scene
+from gan3d.trained import load
+from gan3d.training.run import RunError
 from gan3d.visualize import sample_sheet, save_png
 
-MESH_FORMATS = {"glb": save_glb, "obj": save_obj}
+MESH_FORMATS = ("glb", "obj")
 
 
 def _define_flags() -> flags.FlagValues:
@@ -71,39 +71,23 @@ def sample(
       RunError: the run cannot be used.
     """
     out = pathlib.Path(out) if out is not None else pathlib.Path(run_dir) / "samples"
-    run = load_run(run_dir)
-    report(f"{run_dir}: {run.images_seen:,} images seen; drawing {num} samples")
+    generator = load(run_dir)
+    report(f"{run_dir}: {generator.images_seen:,} images seen; drawing {num} samples")
     scene_key, view_key = jax.random.split(jax.random.key(seed))
-    draw = jax.jit(lambda params, key: sample_scenes(run.parts, params, key, num))
-    scenes = draw(run.ema_params, scene_key)
-    views = draw_views(run.parts, run.ema_params, view_key, num)
+    scenes = generator.scene(generator.sample(scene_key, num))
+    views = generator.views(view_key, num)
 
-    stage = run.parts.stage
+    stage = generator.parts.stage
     if resolution is not None:
         stage = dataclasses.replace(stage, resolution=resolution)
-    sheet_path = out / "sheet.png"
-    save_png(sheet_path, sample_sheet(scenes, views, stage))
-    report(str(sheet_path))
-    return [sheet_path, *_save_meshes(scenes, num, stage, out, mesh, report)]
-
-
-def _save_meshes(
-    scenes: Scene,
-    num: int,
-    stage: Stage,
-    out: pathlib.Path,
-    mesh: str,
-    report: Callable[[str], None],
-) -> list[pathlib.Path]:
-    if mesh == "none":
-        return []
-    vertices = jax.device_get(jax.vmap(lambda s: scene_vertices(s, stage))(scenes.surface))
-    textures = jax.device_get(scenes.texture)
-    paths = [out / f"mesh_{i:03d}.{mesh}" for i in range(num)]
-    for i, path in enumerate(paths):
-        MESH_FORMATS[mesh](path, vertices[i], stage.topology, textures[i])
-        report(f"{path} ({i + 1}/{num})")
-    return paths
+    written = [out / "sheet.png"]
+    save_png(written[0], sample_sheet(scenes, views, stage))
+    report(str(written[0]))
+    for i in range(num if mesh != "none" else 0):
+        written.append(out / f"mesh_{i:03d}.{mesh}")
+        generator.save_mesh(written[-1], Scene(*(maps[i] for maps in scenes)))
+        report(f"{written[-1]} ({i + 1}/{num})")
+    return written
 
 
 def main(argv: Sequence[str]) -> int:

@@ -3,7 +3,8 @@
 Files are y-up right-handed, as glTF demands and most OBJ readers expect: the world of gan3d (x
 right, y down, z forward) turned by 180 degrees about x, so that a face looks along +z.
 Vertices on the seam of the UV chart stay doubled, because each copy has its own UV; their
-positions are equal, so merging by position closes the mesh.
+positions are equal, so merging by position closes the mesh. Khronos's glTF validator has nothing to
+say about the GLB files.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import trimesh
     from jaxtyping import Array, Float, UInt8
 
-__all__ = ["MissingTrimeshError", "save_glb", "save_obj"]
+__all__ = ["MissingTrimeshError", "save_glb", "save_mesh", "save_obj"]
 
 
 class MissingTrimeshError(ImportError):
@@ -33,6 +34,39 @@ Y_UP_FROM_WORLD = np.diag([1.0, -1.0, -1.0])
 
 # glTF enumerants (OpenGL's): the chart's opposite borders are no neighbours, so never wrap around.
 _CLAMPED_BILINEAR_SAMPLER = {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}
+_VERTEX_VIEW, _INDEX_VIEW = 34962, 34963
+_BYTES_PER_VERTEX = {"VEC2": 8, "VEC3": 12}
+
+
+def save_mesh(
+    path: str | os.PathLike[str],
+    vertices: Float[Array, "V 3"],
+    topology: Topology,
+    texture: Float[Array, "T T 3"] | UInt8[Array, "T T 3"],
+) -> list[pathlib.Path]:
+    """Writes a GLB file, or an OBJ file and its companions, as the suffix of the path says.
+
+    Arguments and errors are those of `save_glb`.
+
+    Returns:
+      The paths written, the mesh first.
+
+    Raises:
+      ValueError: also if the suffix is neither .glb nor .obj.
+
+    >>> from gan3d.render import cube
+    >>> paths = save_mesh(folder / "cube.glb", *cube(), np.zeros((4, 6, 3)))
+    >>> print([path.name for path in paths])
+    ['cube.glb']
+    """
+    path = pathlib.Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".glb", ".obj"):
+        raise ValueError(f"path must end in .glb or .obj, got {str(path)!r}")
+    if suffix == ".obj":
+        return save_obj(path, vertices, topology, texture)
+    save_glb(path, vertices, topology, texture)
+    return [path]
 
 
 def save_glb(
@@ -51,7 +85,7 @@ def save_glb(
 
     Raises:
       MissingTrimeshError: if trimesh is not installed.
-      ValueError: if vertices or texture have the wrong shape.
+      ValueError: if vertices or texture have the wrong shape or are not finite.
 
     >>> from gan3d.render import cube
     >>> try:
@@ -71,15 +105,27 @@ def save_glb(
     )
     mesh = _textured_mesh(vertices, topology, material)
 
-    def clamp_textures(tree: dict[str, Any]) -> None:
-        tree["samplers"] = [_CLAMPED_BILINEAR_SAMPLER]
-        for entry in tree["textures"]:
-            entry["sampler"] = 0
-
     from trimesh.exchange.gltf import export_glb
 
     scene = trimesh.Scene({path.stem: mesh})
-    _write(path, export_glb(scene, include_normals=True, tree_postprocessor=clamp_textures))
+    _write(path, export_glb(scene, include_normals=True, tree_postprocessor=_complete))
+
+
+def _complete(tree: dict[str, Any]) -> None:
+    """Adds what trimesh leaves out: how to sample textures, and what each part of the data is."""
+    tree["samplers"] = [_CLAMPED_BILINEAR_SAMPLER]
+    for entry in tree["textures"]:
+        entry["sampler"] = 0
+    for mesh in tree["meshes"]:
+        for primitive in mesh["primitives"]:
+            indices = tree["accessors"][primitive["indices"]]
+            tree["bufferViews"][indices["bufferView"]]["target"] = _INDEX_VIEW
+            for index in primitive["attributes"].values():
+                accessor = tree["accessors"][index]
+                # trimesh stores equal arrays once, and a shared view needs a stride.
+                tree["bufferViews"][accessor["bufferView"]].update(
+                    target=_VERTEX_VIEW, byteStride=_BYTES_PER_VERTEX[accessor["type"]]
+                )
 
 
 def save_obj(
@@ -119,6 +165,9 @@ def save_obj(
         mtl_name=f"{path.stem}.mtl",
         header="gan3d",
     )
+    material_name = f"{path.stem}.mtl"
+    # Some readers drop a last line that has no end.
+    companions[material_name] = companions[material_name].rstrip() + b"\n"
     written = [path, *(path.with_name(name) for name in companions)]
     for file, data in zip(written, [text.encode(), *companions.values()], strict=True):
         _write(file, data)
@@ -133,7 +182,9 @@ def _textured_mesh(vertices: Any, topology: Topology, material: Any) -> trimesh.
             f"vertices must have shape ({topology.num_vertices}, 3) as the topology; "
             f"got {vertices.shape}."
         )
-    normals = np.asarray(vertex_normals(vertices, topology))
+    if not np.isfinite(vertices).all():
+        raise ValueError("vertices must be finite; some are nan or infinite.")
+    normals = _unit_normals(vertices, topology)
     # The files have one UV per vertex.
     topology, source = with_vertex_uvs(topology)
     vertices, normals = vertices[source], normals[source]
@@ -148,10 +199,23 @@ def _textured_mesh(vertices: Any, topology: Topology, material: Any) -> trimesh.
     )
 
 
+def _unit_normals(vertices: np.ndarray, topology: Topology) -> np.ndarray:
+    """Of the vertices; glTF forbids zeros, so where all faces have no extent it is outwards."""
+    normals = np.asarray(vertex_normals(vertices, topology), np.float64)
+    outwards = vertices - vertices.mean(axis=0)
+    for fallback in (outwards, np.broadcast_to([0.0, 0.0, -1.0], normals.shape)):
+        missing = np.linalg.norm(normals, axis=1) < 0.5
+        normals = np.where(missing[:, None], fallback, normals)
+        normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    return normals
+
+
 def _texture_image(texture: Any) -> Image.Image:
     texture = np.asarray(texture)
     if texture.ndim != 3 or texture.shape[-1] != 3:
         raise ValueError(f"texture must have shape [T, T, 3]; got {texture.shape}.")
+    if not np.isfinite(texture).all():
+        raise ValueError("texture must be finite; some texels are nan or infinite.")
     return Image.fromarray(texture if texture.dtype == np.uint8 else to_uint8(texture))
 
 

@@ -1,9 +1,10 @@
-"""A trained generator as an object: `load`, then `sample`, `scene`, `render`.
+"""A trained generator as an object: `load`, then `sample`, `scene`, `render`, `save_mesh`.
 
     generator = gan3d.load("runs/demo")
     z = generator.sample(jax.random.key(0), 4)
     scenes = generator.scene(z)
     pictures = generator.render(scenes, generator.camera(yaw=0.5), resolution=256).image
+    generator.save_mesh("head.glb", generator.scene(z[0]))
 
 Every method takes one example or a batch with one leading axis, is compiled on its first call, and
 may be differentiated and used inside other jitted functions.
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gan3d import export
 from gan3d.models import MappingNetwork
 from gan3d.render import Camera, orbit_camera
 from gan3d.scene import (
@@ -32,11 +34,12 @@ from gan3d.scene import (
     view_of,
 )
 from gan3d.training.assemble import Parts, draw_views, generate, latent_size
-from gan3d.training.run import load_run
+from gan3d.training.run import RunError, load_run
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
+DEMO = pathlib.Path(__file__).parent / "assets" / "demo"
 _MEAN_LATENTS = 10_000  # as StyleGAN takes for the centre of truncation
 
 
@@ -71,6 +74,7 @@ class TrainedGenerator:
     >>> scenes = generator.scene(generator.styles(z, truncation=0.7))
     >>> print(z.shape, scenes.texture.shape, generator.vertices(scenes).shape)
     (2, 6) (2, 16, 16, 3) (2, 289, 3)
+    >>> paths = generator.save_mesh(folder / "a.glb", generator.scene(z[0]))
     >>> camera = generator.camera(yaw=math.radians(30))
     >>> picture = generator.render(scenes, camera, resolution=8)
     >>> print(picture.image.shape, generator.normals(scenes, camera, resolution=8).shape)
@@ -166,6 +170,21 @@ class TrainedGenerator:
         """Normals as colours, see `render_normals`; arguments and errors as of `render`."""
         return self._over_views(render_normals, scene, camera, resolution)
 
+    def save_mesh(self, path: str | os.PathLike[str], scene: Scene) -> list[pathlib.Path]:
+        """Writes one scene's textured mesh, as GLB or OBJ by the suffix; see `gan3d.export`.
+
+        Returns:
+          The paths written, the mesh first: an OBJ has its MTL and PNG beside it.
+
+        Raises:
+          MissingTrimeshError: if trimesh is not installed.
+          ValueError: the suffix is another one, or the scene a batch.
+        """
+        if scene.surface.ndim != 3:
+            raise ValueError(f"scene must be one, got a batch of {scene.surface.shape[0]}")
+        topology = self.parts.stage.topology
+        return export.save_mesh(path, self.vertices(scene), topology, scene.texture)
+
     def vertices(self, scene: Scene) -> Float[Array, "*N V 3"]:
         """Of the mesh, world coordinates; its topology is `parts.stage.topology`."""
         one = lambda surface: scene_vertices(surface, self.parts.stage)  # noqa: E731
@@ -175,25 +194,15 @@ class TrainedGenerator:
     def mean_style(self) -> Float[Array, "W"]:
         """The mean of w, the centre of truncation; over latents that never change."""
         z = jax.random.normal(jax.random.key(0), (_MEAN_LATENTS, self.parts.config.latent_size))
-        return jax.jit(lambda params: jax.vmap(self._map(params))(z).mean(0))(self.params)
-
-    def _map(self, params):
-        config = self.parts.config
-        network = MappingNetwork(config.latent_size, config.mapping_layers)
-        variables = {"params": params.get("mapping", {})}  # none without layers
-        return lambda z: network.apply(variables, z[: config.latent_size])
+        mean = lambda params: jax.vmap(lambda z: map_latent(self.parts, params, z))(z).mean(0)  # noqa: E731
+        return jax.jit(mean)(self.params)
 
     # Parameters are arguments of the programs: as constants they would be compiled.
     @functools.cached_property
     def _styles(self):
         @jax.jit
         def styles(params, mean, z, truncation):
-            def one(z):
-                w = mean + truncation * (self._map(params)(z) - mean)
-                levels = jnp.broadcast_to(w, (self.num_levels, mean.size))
-                return Styles(levels, z[self.parts.config.latent_size :])
-
-            return _each(one, z, 1)
+            return _each(lambda z: styles_of(self.parts, params, mean, z, truncation), z, 1)
 
         return styles
 
@@ -201,11 +210,7 @@ class TrainedGenerator:
     def _scene(self):
         @jax.jit
         def scene(params, styles):
-            def one(styles):
-                z = jnp.pad(styles.background, (self.parts.config.latent_size, 0))
-                return generate(self.parts, params, z, styles=styles.levels)
-
-            return _each(one, styles, 2)
+            return _each(lambda styles: scene_of(self.parts, params, styles), styles, 2)
 
         return scene
 
@@ -244,6 +249,33 @@ class TrainedGenerator:
             )
 
 
+def map_latent(parts: Parts, params: Any, z: Float[Array, "Z"]) -> Float[Array, "W"]:
+    """w of one latent."""
+    config = parts.config
+    network = MappingNetwork(config.latent_size, config.mapping_layers)
+    variables = {"params": params.get("mapping", {})}  # none without layers
+    return network.apply(variables, z[: config.latent_size])
+
+
+def styles_of(
+    parts: Parts,
+    params: Any,
+    mean_style: Float[Array, "W"],
+    z: Float[Array, "Z"],
+    truncation: float | Float[Array, ""],
+) -> Styles:
+    """Truncated styles of one latent, see `TrainedGenerator.styles`."""
+    w = mean_style + truncation * (map_latent(parts, params, z) - mean_style)
+    levels = jnp.broadcast_to(w, (parts.generator.num_levels, mean_style.size))
+    return Styles(levels, z[parts.config.latent_size :])
+
+
+def scene_of(parts: Parts, params: Any, styles: Styles) -> Scene:
+    """m of one example's styles."""
+    z = jnp.pad(styles.background, (parts.config.latent_size, 0))
+    return generate(parts, params, z, styles=styles.levels)
+
+
 def _render_image(scene, camera, stage):
     return render_scene(scene, view_of(camera), stage, camera)
 
@@ -255,7 +287,11 @@ def _each(function, tree, ndim: int):
 
 
 def load(run: str | os.PathLike[str]) -> TrainedGenerator:
-    """Loads the averaged generator of a finished or interrupted run.
+    """Loads the averaged generator of a run, finished or interrupted, or of an exported one.
+
+    Args:
+      run: directory of a training run, or one that `python -m experiments.export_model` wrote: its
+        config.json and parameters.npz are enough.
 
     Raises:
       RunError: there is no such run, its configuration is unreadable, or it has no checkpoint yet.
@@ -266,3 +302,20 @@ def load(run: str | os.PathLike[str]) -> TrainedGenerator:
     """
     parts, params, images_seen = load_run(run)
     return TrainedGenerator(parts, params, images_seen, pathlib.Path(run).resolve().name)
+
+
+def load_demo() -> TrainedGenerator:
+    """Loads the trained generator of heads that comes with the package; nothing is downloaded.
+
+    Raises:
+      RunError: this installation has none.
+
+    >>> heads = load_demo()  # doctest: +SKIP
+    >>> scene = heads.scene(heads.sample(jax.random.key(0), 1))  # doctest: +SKIP
+    """
+    if not DEMO.is_dir():
+        raise RunError(
+            f"this installation of gan3d has no demo generator in {DEMO}: train one with "
+            "python -m experiments.train, and open it with gan3d.load('runs/demo')"
+        )
+    return load(DEMO)

@@ -75,7 +75,7 @@ def sample_sheet(scenes: Scene, views: View, stage: Stage) -> UInt8[np.ndarray, 
 
 
 def sample_rows(scenes: Scene, views: View, stage: Stage) -> list[list[UInt8[np.ndarray, "h w 3"]]]:
-    """The cells of `sample_sheet`, row by row, for sheets that join several runs."""
+    """The cells of `sample_sheet`, row by row."""
     num_samples = _batch_size(scenes, views)
     rendered, normals, canonical = jax.device_get(_sheet_renderer(stage)(scenes, views))
     textures, backgrounds = jax.device_get((scenes.texture, scenes.background))

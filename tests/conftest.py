@@ -60,6 +60,7 @@ LONGEST = (
     "test_evaluate",
     "test_benchmark_train",
     "test_augmented_step",
+    "test_exported",
     "test_sample",
     "test_readme",
 )

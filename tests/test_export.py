@@ -9,7 +9,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from gan3d.export import save_glb, save_obj
+from gan3d.export import save_glb, save_mesh, save_obj
 from gan3d.mesh_files import load_mesh
 from gan3d.render import cube, sphere_mesh, vertex_normals
 
@@ -133,6 +133,30 @@ def test_obj_names_its_companions_after_itself(tmp_path, mesh, texture):
 def test_float_textures_are_in_minus_one_to_one(tmp_path, mesh, texture):
     loaded = save_and_load("glb", tmp_path, mesh, texture / np.float32(127.5) - 1)
     np.testing.assert_array_equal(image_of(loaded), texture)
+
+
+def test_the_suffix_decides(tmp_path, mesh, texture):
+    assert save_mesh(tmp_path / "a.GLB", *mesh, texture) == [tmp_path / "a.GLB"]
+    assert (tmp_path / "a.GLB").read_bytes().startswith(b"glTF")
+    written = save_mesh(tmp_path / "b.obj", *mesh, texture)
+    assert [path.name for path in written] == ["b.obj", "b.png", "b.mtl"]
+    with pytest.raises(ValueError, match=r"path must end in \.glb or \.obj, got '.*c\.stl'"):
+        save_mesh(tmp_path / "c.stl", *mesh, texture)
+
+
+def test_text_files_end_their_last_line(tmp_path, mesh, texture):
+    save_obj(tmp_path / "a.obj", *mesh, texture)
+    assert all((tmp_path / name).read_text().endswith("\n") for name in ("a.obj", "a.mtl"))
+
+
+def test_what_is_not_finite_is_refused(tmp_path, mesh, texture):
+    vertices, topology = mesh
+    holed = np.where(np.arange(len(vertices))[:, None] == 7, np.nan, vertices)
+    with pytest.raises(ValueError, match="vertices must be finite"):
+        save_glb(tmp_path / "x.glb", holed, topology, texture)
+    with pytest.raises(ValueError, match="texture must be finite"):
+        save_obj(tmp_path / "x.obj", vertices, topology, np.full((4, 4, 3), np.inf))
+    assert not list(tmp_path.iterdir())
 
 
 def test_wrong_shapes_name_the_argument(tmp_path, mesh, texture):

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import trimesh
 from saved_run import save_run
 
 import gan3d
+from gan3d.mesh_files import load_mesh
 from gan3d.scene import View, render_scene, view_of
 from gan3d.training.assemble import generate
 
@@ -101,6 +103,24 @@ def test_pictures_are_differentiable(generator, z):
     assert float(jnp.abs(jax.jit(jax.grad(loss))(z[0])).max()) > 0
 
 
+@pytest.mark.parametrize("kind", ["glb", "obj"])
+def test_a_saved_mesh_is_closed_and_where_the_pictures_have_it(generator, scenes, kind, tmp_path):
+    scene = jax.tree.map(lambda maps: maps[0], scenes)
+    written = generator.save_mesh(tmp_path / f"head.{kind}", scene)
+    assert sorted(written) == sorted(tmp_path.iterdir())
+    loaded = trimesh.load(written[0], process=False, maintain_order=True)
+    (mesh,) = loaded.geometry.values() if kind == "glb" else (loaded,)
+    right = np.asarray(generator.vertices(scene)) * [1, -1, -1]
+    np.testing.assert_allclose(mesh.vertices, right, atol=1e-6)
+    closed = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    closed.merge_vertices()
+    assert closed.is_watertight and closed.is_winding_consistent and closed.volume > 0
+    assert closed.euler_number == 2
+    again = load_mesh(written[0])
+    colors = (np.asarray(scene.texture) - again.texture) / 2 * 255
+    assert np.abs(colors).max() < 0.501
+
+
 @pytest.mark.parametrize("yaw, pitch, roll", [(0.3, -0.2, 0.0), (-2.0, 0.5, 1.0), (3.0, 0.0, 0.1)])
 def test_view_of_a_camera(yaw, pitch, roll):
     view = view_of(gan3d.render.orbit_camera(yaw, pitch, roll))
@@ -112,6 +132,7 @@ def test_view_of_a_camera(yaw, pitch, roll):
     [
         (lambda g, s: g.scene(jnp.zeros(9)), r"z must have shape \[6\] or \[N, 6\], got \(9,\)"),
         (lambda g, s: g.sample(jax.random.key(0), 0), "num must be at least 1, got 0"),
+        (lambda g, s: g.save_mesh("head.glb", s), "scene must be one, got a batch of 3"),
         (lambda g, s: g.render(s, g.camera(), resolution=0), "at least 1 pixel, got 0"),
         (lambda g, s: g.render(s, g.camera(jnp.zeros(2))), "one length, got 3 and 2"),
     ],

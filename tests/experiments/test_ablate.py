@@ -13,6 +13,7 @@ from experiments import flags as experiment_flags
 from experiments.ablation_rows import ROWS, row_config, scheduled
 from experiments.evaluate import Effort
 from gan3d.config import Config, differences, validate
+from gan3d.sheets import Sheet
 from gan3d.visualize import SHEET_COLUMNS
 
 EFFORT = Effort(samples=4, clouds=2)
@@ -94,14 +95,15 @@ def test_report_writes_table_json_and_a_sheet(folder, no_sheet):
 
 
 def test_sheet_has_two_samples_of_figure_1_per_row(folder, monkeypatch):
-    """The cells themselves, whose program takes long to compile, are tested with `sample_sheet`."""
+    """The cells, whose program takes long to compile, are tested with `samples_sheet`."""
     cell = np.full((32, 32, 3), 255, np.uint8)
 
-    def rows(scenes, views, stage):
-        assert stage.resolution == TINY.resolution
-        return [[cell] * len(SHEET_COLUMNS) for _ in zip(scenes.surface, views.yaw, strict=True)]
+    def samples(generator, z, views, resolution):
+        assert generator.images_seen == 320 and len(z) == len(views.yaw)
+        assert resolution == TINY.resolution
+        return Sheet([[cell] * len(SHEET_COLUMNS) for _ in z], SHEET_COLUMNS)
 
-    monkeypatch.setattr(ablation_report, "sample_rows", rows)
+    monkeypatch.setattr(ablation_report, "samples_sheet", samples)
     height, width = ablation_report.sheet(folder, {"soft": 10, "soft_size": 2}).shape[:2]
     assert 64 * 4 < height < 64 * 5 and 64 * 9 < width < 64 * 11
 

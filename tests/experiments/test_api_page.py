@@ -14,7 +14,7 @@ from experiments import flags as experiment_flags
 from experiments.api_names import public_entries, public_modules
 
 # Reached through the package itself, or of no use by themselves.
-INTERNAL = {"trained", "training"}
+INTERNAL = {"pictures", "trained", "training"}
 ENTRIES = public_entries()
 
 

@@ -1,0 +1,76 @@
+"""The notebooks: committed without outputs, and executed from top to bottom."""
+
+from __future__ import annotations
+
+import pathlib
+
+import nbclient
+import nbformat
+import pytest
+from saved_run import save_run
+
+import experiments
+
+FOLDER = pathlib.Path(experiments.__file__).parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+SECONDS = 300  # that a cell may take
+
+
+def read(path: pathlib.Path) -> nbformat.NotebookNode:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def execute(name: str, folder: pathlib.Path, **parameters) -> nbformat.NotebookNode:
+    """Runs a notebook in a folder, with other values of what its cell of parameters sets."""
+    notebook = read(FOLDER / f"{name}.ipynb")
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
+    assert len(cells) == (1 if parameters else 0)
+    for key, value in parameters.items():
+        assert f"{key} = " in cells[0].source
+        cells[0].source += f"\n{key} = {value!r}"
+    resources = {"metadata": {"path": str(folder)}}
+    return nbclient.NotebookClient(notebook, SECONDS, resources=resources).execute()
+
+
+def pictures(notebook: nbformat.NotebookNode) -> list[str]:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    return [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+
+
+def test_there_are_three():
+    assert [path.stem for path in NOTEBOOKS] == ["explore", "render", "train"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_committed_without_outputs_and_opens_itself_in_colab(path):
+    notebook = read(path)
+    for cell in notebook.cells:
+        assert not cell.get("outputs") and not cell.get("execution_count")
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert notebook.cells[0].source.startswith("# ")
+    assert f"/blob/main/experiments/notebooks/{path.name})" in notebook.cells[0].source
+
+
+def test_render(tmp_path):
+    notebook = execute("render", tmp_path)
+    assert len(pictures(notebook)) == 3
+    (text,) = [o.text for cell in notebook.cells for o in cell.get("outputs", ()) if "text" in o]
+    soft, crisp = (float(line.split()[-1]) for line in text.splitlines())
+    assert soft > 0.9 and crisp < 0.5
+
+
+def test_train(tmp_path):
+    notebook = execute("train", tmp_path, images=32)
+    assert len(list((tmp_path / "runs/notebook/sheets").glob("*.png"))) == 2
+    assert len(pictures(notebook)) == 4  # real ones, the last sheet, curves, samples
+
+
+def test_explore(tmp_path):
+    run = tmp_path / "run"
+    save_run(run)
+    notebook = execute("explore", tmp_path, run=str(run), frames=4)
+    assert (tmp_path / "head.glb").read_bytes().startswith(b"glTF")
+    assert notebook.cells[-1].outputs[0].data["text/plain"] == "4"
+    assert len(pictures(notebook)) >= 1
