@@ -151,6 +151,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     flag_values = _define_flags()
     experiment_flags.parse(flag_values, argv, __doc__)
+    experiment_flags.check_output("out", flag_values.out, folder=True)
     try:
         export_model(
             flag_values.run,

@@ -185,6 +185,7 @@ def main(argv: Sequence[str]) -> int:
     values = _define_flags()
     experiment_flags.parse(values, argv, __doc__)
     experiment_flags.require_finite(values, "truncation")
+    experiment_flags.check_output("out", values.out, folder=True)
     import_matplotlib()  # before anything slow
     try:
         for name, draw in _plan(values).items():

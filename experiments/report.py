@@ -221,6 +221,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     values = _define_flags()
     experiment_flags.parse(values, argv, __doc__)
+    experiment_flags.check_output("out", values.out)
     check_arguments(values.out, values.num, values.seed, values.truncation)
 
     from gan3d.training.run import RunError

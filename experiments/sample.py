@@ -1,6 +1,6 @@
 """Draws samples from a trained run: a sheet of pictures, and textured meshes.
 
-python -m experiments.sample --run=runs/demo --num=8 --mesh=glb
+    python -m experiments.sample --run=runs/demo --num=8 --mesh=glb
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     flag_values = _define_flags()
     experiment_flags.parse(flag_values, argv, __doc__)
+    experiment_flags.check_output("out", flag_values.out, folder=True)
     try:
         sample(
             flag_values.run,

@@ -160,6 +160,7 @@ def main(argv: Sequence[str]) -> int:
     experiment_flags.parse(values, argv, __doc__)
     numbers = ("seconds", "fps", "swing_degrees", "pitch_degrees", "truncation")
     experiment_flags.require_finite(values, *numbers)
+    experiment_flags.check_output("out", values.out)
     names = (
         "seed", "num", "resolution", "fps", "swing_degrees", "pitch_degrees", "truncation",
         "normals", "background", "out",

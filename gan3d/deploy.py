@@ -144,6 +144,8 @@ def save_programs(
     >>> picture = exported.render(scene, exported.camera(yaw=0.5))
     >>> print(picture.image.shape, exported.vertices(scene).shape)
     (8, 8, 3) (289, 3)
+    >>> print(exported.views(jax.random.key(1), 3).yaw.shape)
+    (3,)
     >>> print([path.name for path in exported.save_mesh(folder / "a.glb", scene)])
     ['a.glb']
     """

@@ -220,7 +220,7 @@ def load_exported(directory: str | os.PathLike[str]) -> ExportedGenerator:
     ...     load_exported(folder)
     ... except ExportError as error:
     ...     print(error)
-    there is no ...exported.json
+    /...has no exported.json: python -m experiments.export_model writes it
     """
     directory = pathlib.Path(directory)
     manifest = _read_manifest(directory / MANIFEST_NAME)

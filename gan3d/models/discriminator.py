@@ -22,7 +22,8 @@ class Discriminator(nn.Module):
 
     >>> network = Discriminator(width=4)
     >>> params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((8, 8, 3)))
-    >>> scores = jax.vmap(lambda image: network.apply(params, image))(jnp.zeros((2, 8, 8, 3)))
+    >>> judge = jax.jit(jax.vmap(lambda image: network.apply(params, image)))
+    >>> scores = judge(jnp.zeros((2, 8, 8, 3)))
     >>> print(scores.shape)
     (2,)
     """

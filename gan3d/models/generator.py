@@ -75,14 +75,14 @@ class Generator(nn.Module):
     ... )
     >>> z = jnp.ones(5)
     >>> params = jax.jit(network.init)(jax.random.key(0), z)
-    >>> maps: Maps = network.apply(params, z)
+    >>> maps: Maps = jax.jit(network.apply)(params, z)
     >>> print(network.num_levels, maps.displacement.shape, maps.background.shape)
     2 (8, 8, 3) (4, 4, 3)
 
     Training mixes the styles of two latents, here from the second level on:
 
     >>> random = Randomness(-z, crossover=jnp.array(1), key=jax.random.key(1))
-    >>> print(network.apply(params, z, random).texture.shape)
+    >>> print(jax.eval_shape(network.apply, params, z, random).texture.shape)
     (8, 8, 3)
     """
 

@@ -45,7 +45,8 @@ The upper left corner of a triangle at (1.2, 1.4), with the outlines of its alph
 >>> import jax, jax.numpy as jnp, numpy as np
 >>> corner = np.array([[1.2, 1.4, 1.0], [1.2, 99.0, 1.0], [99.0, 1.4, 1.0]])
 >>> triangle = make_topology(np.array([[0, 1, 2]]))
->>> margin, surface = rasterize(corner, triangle, (4, 5)).alpha
+>>> draw = lambda points: rasterize(points, triangle, (4, 5)).alpha
+>>> margin, surface = jax.jit(draw)(corner)
 >>> print(np.round(margin, 1))
 [[0.  0.1 0.1 0.1 0.1]
  [0.3 0.  0.  0.  0. ]
@@ -71,10 +72,9 @@ scalar t is two transpositions instead:
 ...     picture, pull_back = jax.vjp(function, t)
 ...     _, push = jax.vjp(lambda cotangent: pull_back(cotangent)[0], jnp.zeros_like(picture))
 ...     return push(jnp.ones_like(t))[0]
->>> @jax.jit
-... def margin_of_moved(x):
-...     return rasterize(jnp.asarray(corner).at[:, 0].add(x), triangle, (4, 5)).alpha[0]
->>> print(np.round(forward_derivative(margin_of_moved, 0.0), 2) + 0.0)
+>>> margin_of_moved = lambda x: draw(jnp.asarray(corner).at[:, 0].add(x))[0]
+>>> derivative = jax.jit(lambda x: forward_derivative(margin_of_moved, x))
+>>> print(np.round(derivative(0.0), 2) + 0.0)
 [[ 0.  0.  0.  0.  0.]
  [-1.  0.  0.  0.  0.]
  [-1.  0.  0.  0.  0.]

@@ -39,6 +39,26 @@ MISTAKES = [
     ("sample --run={unsaved}", "has no checkpoint yet"),
     ("sample --run={broken}", "is not a configuration of this version"),
     ("sample --num=0", "--num=0"),
+    ("sample --out={file}", "--out must name a folder"),
+    ("figures --run={missing}", "there is no run"),
+    ("figures --run={unsaved}", "has no checkpoint yet"),
+    ("figures --figure=ablation", "--figure=ablation needs --ablation=DIR"),
+    ("figures --truncation=nan", "--truncation must be a finite number"),
+    ("figures --out={file}", "--out must name a folder"),
+    ("video --run={missing}", "there is no run"),
+    ("video --fps=0", "--fps=0"),
+    ("video --seconds=600 --fps=60", "--seconds times --fps must be at most"),
+    ("video --out=film.avi", "must end with .mp4 or .gif"),
+    ("video --out={folder}/a.gif/b.gif", "is no folder"),
+    ("report --run={missing}", "there is no run"),
+    ("report --num=0", "num must be"),
+    ("report --out=report.txt", ".html"),
+    ("report --out={file}/a.html", "is no folder"),
+    ("export_model --run={missing}", "there is no run"),
+    ("export_model --batch=0", "--batch=0"),
+    ("export_model --resolutions=few", "resolutions"),
+    ("export_model --platforms=abacus", "platforms"),
+    ("export_model --out={file}", "--out must name a folder"),
     ("curves --run={missing}", "there is no run"),
     ("curves --run={empty}", "has no metrics yet"),
     ("curves --out=curves.txt", "--out must end with .png"),
@@ -88,6 +108,7 @@ def places(tmp_path_factory):
     for path in made.values():
         path.mkdir()
     (made["folder"] / "a.png").mkdir()
+    (made["folder"] / "a.gif").write_text("")
     (made["unsaved"] / "config.json").write_text(to_json(Config()))
     (made["broken"] / "config.json").write_text('{"resolution": 3')
     wrong = dataclasses.asdict(Config()) | {"resolution": 48}
