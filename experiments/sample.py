@@ -1,6 +1,8 @@
 """Draws samples from a trained run: a sheet of pictures, and textured meshes.
 
     python -m experiments.sample --run=runs/demo --num=8 --mesh=glb
+
+Writes sheet.png and the meshes into RUN/samples, or --out.
 """
 
 from __future__ import annotations

@@ -290,7 +290,7 @@ def test_mistakes_give_one_line_and_exit_code_2(run_dir, tmp_path, capsys):
     cases = {
         (f"--run={tmp_path}/none",): "there is no run",
         (run, f"--out={run_dir}"): "is a training run: choose another directory",
-        (run, f"--out={tmp_path}/file/out"): "cannot write in",
+        (run, f"--out={tmp_path}/file/out"): "cannot write --out",
         (run, "--resolutions=32,4"): "--resolutions must be numbers from 8 to 2048, got '4'",
         (run, "--platforms=cpu,abacus"): "--platforms must be of cpu,cuda,tpu, got 'cpu,abacus'",
         (run, "--batch=0"): "--batch",

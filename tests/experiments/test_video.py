@@ -96,7 +96,7 @@ def test_mistakes_give_one_line_and_exit_code_2(run_dir, shots, tmp_path, capsys
     cases = [
         ([f"--run={tmp_path}/none"], "there is no run"),
         (["--out=film.avi"], "out must end with .mp4 or .gif, got 'film.avi'"),
-        ([f"--out={tmp_path}/file/a.gif"], "cannot write the film"),
+        ([f"--out={tmp_path}/file/a.gif"], "cannot write --out"),
         (["--kind=walk", "--num=1"], "at least 2 latents, got 1"),
         (["--kind=walk", "--num=9", "--seconds=0.2"], "number of latents, 9, got 5"),
         (["--kind=dolly"], "--kind"),
