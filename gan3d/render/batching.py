@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from gan3d.render.platforms import platform_dependent
+
 
 def scene_by_scene(
     function: Callable[..., Any], at_once: Callable[..., Any] | None = None
@@ -53,7 +55,7 @@ def scene_by_scene(
     def batched(*arrays):
         if max(a.shape[0] for a in arrays) == 1:
             return jax.tree.map(lambda a: a[None], function(*(a[0] for a in arrays)))
-        return lax.platform_dependent(*arrays, cpu=loop, default=at_once or vmapped)
+        return platform_dependent(*arrays, cpu=loop, default=at_once or vmapped)
 
     @batched.def_vmap
     def _merge_axes(axis_size, in_batched, *arrays):
@@ -168,7 +170,7 @@ def materialized(tree: Any) -> Any:
     def pass_on(marker, *leaves):
         return leaves
 
-    stored = iter(lax.platform_dependent(integers[0], *leaves, cpu=store, default=pass_on))
+    stored = iter(platform_dependent(integers[0], *leaves, cpu=store, default=pass_on))
     return jax.tree.unflatten(
         structure, [leaf if isinstance(leaf, int) else next(stored) for leaf in everything]
     )
