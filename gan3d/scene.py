@@ -191,13 +191,21 @@ def render_scene(scene: Scene, view: View, stage: Stage) -> SceneImage:
 
 def render_normals(scene: Scene, view: View, stage: Stage) -> Float[Array, "H W 3"]:
     """Normals as colours in [-1, 1]: red right, green up, blue towards the camera; grey behind."""
+    return render_with_normals(scene, view, stage)[1]
+
+
+def render_with_normals(
+    scene: Scene, view: View, stage: Stage
+) -> tuple[Float[Array, "H W 3"], Float[Array, "H W 3"]]:
+    """The picture and its `render_normals`, of one rendering."""
     vertices = scene_vertices(scene.surface, stage)
+    background = render_background(scene.background, view, stage)
+    picture = _render(vertices, scene.texture, view, stage, background)
     normals = vertex_normals(vertices, stage.topology) @ stage.camera(view).rotation.T
     normals = normals * jnp.array([1.0, -1.0, -1.0])[None, :]
+    values = interpolate(normals, picture.fragments, stage.topology)
     behind = jnp.zeros((stage.resolution, stage.resolution, 3), normals.dtype)
-    fragments = _render(vertices, scene.texture, view, stage, behind).fragments
-    values = interpolate(normals, fragments, stage.topology)
-    return composite(values, fragments.alpha, behind)[0]
+    return picture.color, composite(values, picture.fragments.alpha, behind)[0]
 
 
 def _render(vertices, texture, view, stage, background):

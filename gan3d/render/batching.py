@@ -8,7 +8,7 @@ chooses by the platform it is compiled for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, lru_cache
 from typing import Any
 
 import jax
@@ -16,6 +16,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from gan3d.render.platforms import platform_dependent
+
+# Bounded, because every entry keeps its traces alive. Of static arguments, which are hashable:
+# programs that draw with the same settings then share the traces of what they draw with.
+traced_once = lru_cache(maxsize=64)
 
 
 def scene_by_scene(
@@ -111,9 +115,12 @@ def differentiable_scene_by_scene(
         variables, constants = residuals
         return pull_back(variables, copies(cotangent), constants), None
 
+    on_leaves = _tree_scene_by_scene(function)
+    pulled_on_leaves = _tree_scene_by_scene(lambda *arguments: pulled(function, *arguments))
+
     @jax.custom_jvp
     def draw(variables, constants):
-        return _tree_scene_by_scene(function)(variables, constants)
+        return on_leaves(variables, constants)
 
     @draw.defjvp
     def _draw_jvp(primals, tangents):
@@ -126,7 +133,7 @@ def differentiable_scene_by_scene(
 
     @jax.custom_jvp
     def pull_back(variables, cotangent, constants):
-        return _tree_scene_by_scene(partial(pulled, function))(variables, cotangent, constants)
+        return pulled_on_leaves(variables, cotangent, constants)
 
     @pull_back.defjvp
     def _pull_back_jvp(primals, tangents):
@@ -140,11 +147,13 @@ def differentiable_scene_by_scene(
 
 
 def _tree_scene_by_scene(function):
+    @cache
+    def of_leaves(structure):
+        return scene_by_scene(lambda *leaves: function(*jax.tree.unflatten(structure, leaves)))
+
     def run(*arguments):
         leaves, structure = jax.tree.flatten(arguments)
-        return scene_by_scene(lambda *leaves: function(*jax.tree.unflatten(structure, leaves)))(
-            *leaves
-        )
+        return of_leaves(structure)(*leaves)
 
     return run
 
