@@ -271,13 +271,22 @@ def render_normals(scene: Scene, camera: Camera, stage: Stage) -> Float[Array, "
     >>> print(normals.shape, bool(normals[4, 4, 2] > 0.5))  # the middle looks into the camera
     (8, 8, 3) True
     """
+    return render_with_normals(scene, view_of(camera), stage, camera)[1]
+
+
+def render_with_normals(
+    scene: Scene, view: View, stage: Stage, camera: Camera | None = None
+) -> tuple[Float[Array, "H W 3"], Float[Array, "H W 3"]]:
+    """The picture and its `render_normals`, of one rendering; arguments as of `render_scene`."""
+    camera = stage.camera(view) if camera is None else camera
     vertices = scene_vertices(scene.surface, stage)
+    background = render_background(scene.background, view, stage)
+    picture = _render(vertices, scene.texture, camera, stage, background)
     normals = vertex_normals(vertices, stage.topology) @ camera.rotation.T
     normals = normals * jnp.array([1.0, -1.0, -1.0])[None, :]
+    values = interpolate(normals, picture.fragments, stage.topology)
     behind = jnp.zeros((stage.resolution, stage.resolution, 3), normals.dtype)
-    fragments = _render(vertices, scene.texture, camera, stage, behind).fragments
-    values = interpolate(normals, fragments, stage.topology)
-    return composite(values, fragments.alpha, behind)[0]
+    return picture.color, composite(values, picture.fragments.alpha, behind)[0]
 
 
 def _render(vertices, texture, camera, stage, background):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from gan3d.scene import Scene, Stage, View, render_normals, render_scene
+from gan3d.scene import Scene, Stage, View, render_with_normals
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, UInt8
@@ -177,19 +177,22 @@ def save_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "H W C"]) ->
 def _sheet_renderer(stage: Stage) -> Callable[[Scene, View], tuple[Array, Array, Array]]:
     canonical_yaw = jnp.radians(jnp.asarray(CANONICAL_YAW_DEGREES))
 
-    def render_before(scene: Scene, background: Array, view: View) -> Array:
-        return render_scene(scene._replace(background=background), view, stage).image
+    def render_before(scene: Scene, background: Array, view: View) -> tuple[Array, Array]:
+        return render_with_normals(scene._replace(background=background), view, stage)
 
     def render_row(scene: Scene, view: View) -> tuple[Array, Array, Array]:
-        # All six views in one vmap: the renderer is compiled once, which is what takes long.
+        # All six views in one vmap, and all with normals: the renderer is compiled once, which is
+        # what takes long.
         own_and_canonical = View(
             yaw=jnp.concatenate([view.yaw[None], canonical_yaw]),
             pitch=jnp.concatenate([view.pitch[None], jnp.zeros_like(canonical_yaw)]),
         )
         plain = jnp.full_like(scene.background, PLAIN_BACKGROUND)
         backgrounds = jnp.stack([scene.background, *[plain] * len(canonical_yaw)])
-        images = jax.vmap(render_before, (None, 0, 0))(scene, backgrounds, own_and_canonical)
-        return images[0], render_normals(scene, stage.camera(view), stage), images[1:]
+        images, normals = jax.vmap(render_before, (None, 0, 0))(
+            scene, backgrounds, own_and_canonical
+        )
+        return images[0], normals[0], images[1:]
 
     return jax.jit(jax.vmap(render_row))
 

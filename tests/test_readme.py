@@ -20,7 +20,18 @@ def test_the_renderers_example_finds_the_angle():
     assert names["turntable"].shape == (8, 32, 32, 3)
 
 
-def test_pictures_that_are_shown_exist():
+def test_the_librarys_example_draws_and_writes_a_mesh(tmp_path, monkeypatch):
+    section = README.split("## Look at it, use it")[1].split("\n## ")[0]
+    (example,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["pictures"].shape == (4, 256, 256, 3)
+    assert (tmp_path / "head.glb").read_bytes().startswith(b"glTF")
+
+
+def test_what_is_shown_and_linked_exists():
     folder = pathlib.Path(__file__).parent.parent
-    shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
-    assert shown and all((folder / path).is_file() for path in shown)
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    local = [target for target in targets if "://" not in target]
+    assert len(local) > 8 and all((folder / target).exists() for target in local)

@@ -8,12 +8,18 @@ chooses by the platform it is compiled for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from gan3d.render.platforms import platform_dependent
+
+# Bounded, because every entry keeps its traces alive. Of static arguments, which are hashable:
+# programs that draw with the same settings then share the traces of what they draw with.
+traced_once = lru_cache(maxsize=64)
 
 
 def scene_by_scene(
@@ -53,7 +59,7 @@ def scene_by_scene(
     def batched(*arrays):
         if max(a.shape[0] for a in arrays) == 1:
             return jax.tree.map(lambda a: a[None], function(*(a[0] for a in arrays)))
-        return lax.platform_dependent(*arrays, cpu=loop, default=at_once or vmapped)
+        return platform_dependent(*arrays, cpu=loop, default=at_once or vmapped)
 
     @batched.def_vmap
     def _merge_axes(axis_size, in_batched, *arrays):
@@ -109,9 +115,12 @@ def differentiable_scene_by_scene(
         variables, constants = residuals
         return pull_back(variables, copies(cotangent), constants), None
 
+    on_leaves = _tree_scene_by_scene(function)
+    pulled_on_leaves = _tree_scene_by_scene(lambda *arguments: pulled(function, *arguments))
+
     @jax.custom_jvp
     def draw(variables, constants):
-        return _tree_scene_by_scene(function)(variables, constants)
+        return on_leaves(variables, constants)
 
     @draw.defjvp
     def _draw_jvp(primals, tangents):
@@ -124,7 +133,7 @@ def differentiable_scene_by_scene(
 
     @jax.custom_jvp
     def pull_back(variables, cotangent, constants):
-        return _tree_scene_by_scene(partial(pulled, function))(variables, cotangent, constants)
+        return pulled_on_leaves(variables, cotangent, constants)
 
     @pull_back.defjvp
     def _pull_back_jvp(primals, tangents):
@@ -138,11 +147,13 @@ def differentiable_scene_by_scene(
 
 
 def _tree_scene_by_scene(function):
+    @cache
+    def of_leaves(structure):
+        return scene_by_scene(lambda *leaves: function(*jax.tree.unflatten(structure, leaves)))
+
     def run(*arguments):
         leaves, structure = jax.tree.flatten(arguments)
-        return scene_by_scene(lambda *leaves: function(*jax.tree.unflatten(structure, leaves)))(
-            *leaves
-        )
+        return of_leaves(structure)(*leaves)
 
     return run
 
@@ -168,7 +179,7 @@ def materialized(tree: Any) -> Any:
     def pass_on(marker, *leaves):
         return leaves
 
-    stored = iter(lax.platform_dependent(integers[0], *leaves, cpu=store, default=pass_on))
+    stored = iter(platform_dependent(integers[0], *leaves, cpu=store, default=pass_on))
     return jax.tree.unflatten(
         structure, [leaf if isinstance(leaf, int) else next(stored) for leaf in everything]
     )

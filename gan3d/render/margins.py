@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from gan3d.render.indexing import places, running, take
+from gan3d.render.platforms import platform_dependent
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -43,7 +44,7 @@ def add_at_margins(
 
     @jax.custom_vjp
     def add(variables, constants, state, half_edge):
-        return lax.platform_dependent(
+        return platform_dependent(
             variables, constants, state, half_edge, cpu=listed, default=everywhere
         )
 
@@ -61,7 +62,7 @@ def add_at_margins(
 
     def backward(residuals, cotangent):
         choices = dict(cpu=backward_listed, default=backward_everywhere)
-        g_variables, g_state = lax.platform_dependent(*residuals, cotangent, **choices)
+        g_variables, g_state = platform_dependent(*residuals, cotangent, **choices)
         return g_variables, None, g_state, None
 
     def backward_everywhere(variables, constants, state, half_edge, cotangent):

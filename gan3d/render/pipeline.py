@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from gan3d.render.batching import differentiable_scene_by_scene
+from gan3d.render.batching import differentiable_scene_by_scene, traced_once
 from gan3d.render.camera import Camera, project
 from gan3d.render.indexing import take
 from gan3d.render.rasterize import Fragments, fragments_of, make_settings, see
+from gan3d.render.screen import Settings
 from gan3d.render.shading import FAST, SMOOTH, Fixed, Look, Scene, shade_picture
 from gan3d.render.texture import join_levels, make_mipmaps, validate_texels, wrap_pair
 from gan3d.render.topology import Topology
@@ -121,11 +122,15 @@ def _color(points, topology, texture, background, opacity, mipmaps, wrap, visibl
         None if constant[0] else jnp.asarray(opacity, points.dtype),
     )  # fmt: skip
     fixed = Fixed(jnp.asarray(topology.faces), visible, corner_uvs if constant[1] else None)
-    draw = differentiable_scene_by_scene(
+    return _shader(settings, look)(scene, fixed)
+
+
+@traced_once
+def _shader(settings: Settings, look: Look):
+    return differentiable_scene_by_scene(
         partial(shade_picture, settings, look, FAST),
         partial(shade_picture, settings, look, SMOOTH),
     )
-    return draw(scene, fixed)
 
 
 def _validate(vertices, topology, texture, image_size, background, opacity):

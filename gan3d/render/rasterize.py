@@ -24,7 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gan3d.render.batching import differentiable_scene_by_scene, materialized, scene_by_scene
+from gan3d.render.batching import (
+    differentiable_scene_by_scene,
+    materialized,
+    scene_by_scene,
+    traced_once,
+)
 from gan3d.render.layers import margin_values
 from gan3d.render.screen import Connectivity, Settings
 from gan3d.render.shading import FAST, SMOOTH, shade_layers
@@ -127,14 +132,19 @@ def see(points: Float[Array, "V 3"], topology: Topology, settings: Settings) -> 
     Constant in the points: no gradient.
     """
 
+    connectivity = topology.faces, topology.neighbors, topology.component
+    return _finder(settings)(lax.stop_gradient(points), *connectivity)
+
+
+@traced_once
+def _finder(settings: Settings):
     def find(points, *connectivity):
         visible = materialized(find_visible(points, Connectivity(*connectivity), settings))
         if settings.num_margins < 2 or settings.margin == 0 or connectivity[0].shape[0] == 0:
             return visible
         return _nearer_first(settings, points, connectivity[0], visible)
 
-    connectivity = topology.faces, topology.neighbors, topology.component
-    return scene_by_scene(find)(lax.stop_gradient(points), *connectivity)
+    return scene_by_scene(find)
 
 
 def fragments_of(
@@ -144,13 +154,18 @@ def fragments_of(
     shape = visible.half_edge.shape
     if topology.num_faces == 0:
         return _empty(points.dtype, shape)
-    draw = differentiable_scene_by_scene(
-        partial(shade_layers, settings, FAST), partial(shade_layers, settings, SMOOTH)
-    )
     margins = jnp.where(visible.half_edge >= 0, visible.half_edge // 3, -1)
     face = jnp.concatenate([margins, visible.face[:, None]], axis=1)
     return Fragments(
-        face.reshape(-1, *shape[2:]), *draw(points, (jnp.asarray(topology.faces), visible))
+        face.reshape(-1, *shape[2:]),
+        *_shader(settings)(points, (jnp.asarray(topology.faces), visible)),
+    )
+
+
+@traced_once
+def _shader(settings: Settings):
+    return differentiable_scene_by_scene(
+        partial(shade_layers, settings, FAST), partial(shade_layers, settings, SMOOTH)
     )
 
 

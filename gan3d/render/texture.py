@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gan3d.render.batching import differentiable_scene_by_scene, materialized
+from gan3d.render.batching import differentiable_scene_by_scene, materialized, traced_once
 from gan3d.render.indexing import take
 
 if TYPE_CHECKING:
@@ -80,6 +80,11 @@ def sample_texture(
     texels, sizes = join_levels(levels)
     variables = texels, uv, () if derivatives is None else jnp.asarray(derivatives)
 
+    return _sampler(sizes, wraps)(variables, ())
+
+
+@traced_once
+def _sampler(sizes: tuple[tuple[int, int], ...], wraps: tuple[str, str]):
     def sample(blend, variables, _):
         texels, uv, derivatives = variables
         flat = [uv[..., i].reshape(-1) for i in range(2)]
@@ -89,8 +94,7 @@ def sample_texture(
         rows = look_up(texel_rows(texels), sizes, flat, change, wraps, blend)
         return rows[:, : texels.shape[1]].reshape(*uv.shape[:-1], texels.shape[1])
 
-    draw = differentiable_scene_by_scene(partial(sample, blend_rows), partial(sample, blend))
-    return draw(variables, ())
+    return differentiable_scene_by_scene(partial(sample, blend_rows), partial(sample, blend))
 
 
 def make_mipmaps(texture: Float[Array, "Th Tw C"]) -> tuple[Float[Array, "..."], ...]:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan3d.render.batching import materialized, scene_by_scene
+from gan3d.render.batching import materialized, scene_by_scene, traced_once
 from gan3d.render.indexing import take, take_all
 from gan3d.render.screen import (
     Connectivity,
@@ -79,6 +79,7 @@ def find_visible(
     return Visible(face, *search(*columns, facing, *silhouettes, component, face, depth))
 
 
+@traced_once
 def _flat(search, settings: Settings):
     """A search over scenes [B, ...] as a function of one; all scenes of a batch are one stream.
 

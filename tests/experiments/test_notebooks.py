@@ -31,7 +31,7 @@ def execute(name: str, folder: pathlib.Path, **parameters) -> nbformat.NotebookN
         assert f"{key} = " in cells[0].source
         cells[0].source += f"\n{key} = {value!r}"
     resources = {"metadata": {"path": str(folder)}}
-    return nbclient.NotebookClient(notebook, SECONDS, resources=resources).execute()
+    return nbclient.NotebookClient(notebook, timeout=SECONDS, resources=resources).execute()
 
 
 def pictures(notebook: nbformat.NotebookNode) -> list[str]:

@@ -44,9 +44,13 @@ def test_at_once_equals_scene_by_scene(monkeypatch):
         used.append(default)
         return default(*arguments)
 
-    monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)
-    fresh = jax.jit(lambda shots: draw_batch(shots))
-    (expected, expected_aux), expected_gradients = fresh(batch)
+    # Traces are kept: in here none from before, and later none from in here.
+    jax.clear_caches()
+    with monkeypatch.context() as patch:
+        patch.setattr(jax.lax, "platform_dependent", elsewhere)
+        fresh = compile_quickly(lambda shots: draw_batch(shots))
+        (expected, expected_aux), expected_gradients = fresh(batch)
+    jax.clear_caches()
     assert used
     np.testing.assert_array_equal(aux[2], expected_aux[2])
     close = lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4 * np.abs(b).max())  # noqa: E731
