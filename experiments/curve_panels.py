@@ -71,6 +71,12 @@ PANELS = (
         "distance to the nearest shape", ("evaluation/mmd",), ("MMD, mean over the true shapes",)
     ),
     Panel(
+        "true shapes that are nearest to a sample",
+        ("evaluation/cov",),
+        ("coverage",),
+        percent=True,
+    ),
+    Panel(
         "mean silhouettes",
         ("evaluation/frontal_iou", "evaluation/profile_iou"),
         ("frontal IoU", "profile"),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".pdf", ".svg")
+KINDS = ("all", "training", "dashboard", "evaluation")
 # Okabe and Ito (2008): told apart with any colour vision, and in print.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A00")
 INK, FAINT = "#333333", "#bbbbbb"
@@ -107,11 +108,12 @@ def series(rows: Rows, name: str) -> tuple[Float[np.ndarray, " N"], Float[np.nda
     return images, values
 
 
-def draw(runs: Mapping[str, Rows]) -> Figure:
+def draw(runs: Mapping[str, Rows], kind: str = "all") -> Figure:
     """The figure; panels of which no run has a value are left out.
 
     Args:
       runs: lines of metrics.jsonl by name of the run.
+      kind: of the panels, one of `KINDS`.
 
     Raises:
       UsageError: matplotlib is not installed, there is nothing to draw, or there are too many runs.
@@ -119,7 +121,8 @@ def draw(runs: Mapping[str, Rows]) -> Figure:
     if len(runs) > len(COLORS):
         raise UsageError(f"--run must name at most {len(COLORS)} runs, got {len(runs)}")
     matplotlib = import_matplotlib()
-    panels = [panel for panel in PANELS if any(_has_values(panel, rows) for rows in runs.values())]
+    asked = [panel for panel in PANELS if kind in ("all", _kind(panel))]
+    panels = [panel for panel in asked if any(_has_values(panel, rows) for rows in runs.values())]
     if not panels:
         raise UsageError(f"there is nothing to draw: {', '.join(runs)} logged no finite value")
     num_columns = min(len(panels), 4 if len(panels) > 6 else 3)
@@ -172,6 +175,12 @@ def import_matplotlib() -> Any:
     except ImportError as error:
         raise UsageError("needs matplotlib: pip install 'gan3d[figures]'") from error
     return matplotlib
+
+
+def _kind(panel: Panel) -> str:
+    """One of `KINDS`: the first part of a metric's name, if it has several."""
+    first, slash, _ = panel.curves[0].partition("/")
+    return first if slash else "training"
 
 
 def _has_values(panel: Panel, rows: Rows) -> bool:
@@ -237,6 +246,7 @@ def _define_flags() -> flags.FlagValues:
     flags.DEFINE_multi_string(
         "run", ["runs/demo"], "directory of a run; may be given again", flag_values=values
     )
+    flags.DEFINE_enum("panels", "all", KINDS, "which panels to draw", flag_values=values)
     flags.DEFINE_string("out", "curves.png", "figure: .png, .pdf or .svg", flag_values=values)
     return values
 
@@ -250,7 +260,7 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(f"--out must end with {', '.join(SUFFIXES)}, got {flag_values.out!r}")
     experiment_flags.check_output("out", flag_values.out)
     runs = load_curves(flag_values.run)
-    save(draw(runs), out)
+    save(draw(runs, flag_values.panels), out)
     print(out)
     return 0
 

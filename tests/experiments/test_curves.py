@@ -107,6 +107,14 @@ def test_every_panel_is_drawn_of_a_run_with_dashboard_and_evaluations(evaluated)
     assert band.get_datalim(band.axes.transData).bounds[::2] == (0, 6400)
 
 
+@pytest.mark.parametrize("kind", curves.KINDS[1:])
+def test_one_kind_of_panels(evaluated, kind):
+    figure = curves.draw(curves.load_curves([str(evaluated)]), kind)
+    drawn = {axis.get_title(loc="left") for axis in figure.axes}
+    prefix = "" if kind == "training" else kind
+    assert drawn == {p.title for p in curves.PANELS if p.curves[0].rpartition("/")[0] == prefix}
+
+
 def test_panels_without_values_are_left_out(plain):
     titles = [axis.get_title(loc="left") for axis in figure_of(plain).axes]
     assert titles == [panel.title for panel in curves.PANELS if "/" not in panel.curves[0]]
