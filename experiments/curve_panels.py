@@ -71,9 +71,9 @@ PANELS = (
         "distance to the nearest shape", ("evaluation/mmd",), ("MMD, mean over the true shapes",)
     ),
     Panel(
-        "true shapes that are nearest to a sample",
+        "true shapes that were found",
         ("evaluation/cov",),
-        ("coverage",),
+        ("COV, those that are nearest to a sample",),
         percent=True,
     ),
     Panel(
