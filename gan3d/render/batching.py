@@ -8,7 +8,7 @@ chooses by the platform it is compiled for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import jax
@@ -79,6 +79,8 @@ def scene_by_scene(
         split = jax.tree.map(lambda a: a.reshape(axis_size, size, *a.shape[1:]), outputs)
         return split, jax.tree.map(lambda _: True, split)
 
+    # One program where it is called without `jit`, instead of one per operation.
+    @partial(jax.jit, inline=True)
     def single(*arrays):
         outputs = batched(*(jnp.asarray(a)[None] for a in arrays))
         return jax.tree.map(lambda a: a[0], outputs)
