@@ -310,8 +310,8 @@ def load_demo() -> TrainedGenerator:
     Raises:
       RunError: this installation has none.
 
-    >>> heads = load_demo()  # doctest: +SKIP
-    >>> scene = heads.scene(heads.sample(jax.random.key(0), 1))  # doctest: +SKIP
+    >>> heads = load_demo()
+    >>> scene = heads.scene(heads.sample(jax.random.key(0), 1))
     """
     if not DEMO.is_dir():
         raise RunError(

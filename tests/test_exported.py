@@ -22,6 +22,7 @@ from experiments import export_model
 from experiments import flags as experiment_flags
 from gan3d import exported, trained
 from gan3d.config import preset, to_json
+from gan3d.data import head_scenes
 from gan3d.deploy import DeployError, in_blocks, published, rounded
 from gan3d.export import save_mesh
 from gan3d.exported import ExportError, load_exported, read_arrays
@@ -309,3 +310,19 @@ def test_where_photographs_lie_is_not_told():
     assert photographs.data == "folder:"
     heads = preset("demo")
     assert published(heads) == heads
+
+
+def test_the_shipped_demo_draws_heads():
+    heads = gan3d.load_demo()
+    assert heads.images_seen == heads.parts.config.images
+    truth = head_scenes(1, jnp.arange(64))
+    scenes = heads.scene(heads.sample(jax.random.key(0), 64))
+    silhouettes = [
+        heads.render(family, heads.camera(), resolution=32).alpha.mean(0)
+        for family in (scenes, truth)
+    ]
+    overlap = jnp.minimum(*silhouettes).sum() / jnp.maximum(*silhouettes).sum()
+    assert overlap > 0.9
+    # Skin is redder than it is blue.
+    middle = heads.render(scenes, heads.camera(), resolution=32).image[:, 12:20, 12:20]
+    assert float((middle[..., 0] > middle[..., 2]).mean()) > 0.9
