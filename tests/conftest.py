@@ -30,6 +30,8 @@ os.environ.setdefault("NPROC", "16")
 QUICK = ["--xla_backend_optimization_level=0"]
 if xla_knows("xla_cpu_use_fusion_emitters"):
     QUICK.append("--xla_cpu_use_fusion_emitters=false")
+# XLA's check of its own passes: a tenth of the compilation.
+QUICK.append("--xla_disable_hlo_passes=hlo-verifier")
 os.environ.setdefault("XLA_FLAGS", " ".join(QUICK))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests of the cache have one of their own; no other may fill that of the person who runs them.
@@ -48,20 +50,34 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Longest first, so that no worker is left alone with a long module at the end.
 LONGEST = (
     "test_processes",
-    "test_resume",
-    "test_pipeline",
-    "test_transforms",
-    "test_step",
+    "test_notebooks",
+    "test_report",
     "test_reference",
-    "test_parallel",
-    "test_fit",
-    "test_padding",
-    "test_other_devices",
-    "test_depth_peeling",
+    "test_resume",
+    "test_golden",
+    "test_finite_differences",
     "test_evaluate",
+    "test_pipeline",
+    "test_parallel",
+    "test_step",
+    "test_transforms",
+    "test_fit",
+    "test_depth_peeling",
+    "test_robustness",
+    "test_watertight",
+    "test_doctests",
+    "test_benchmark_render",
+    "test_padding",
+    "test_continuity",
     "test_benchmark_train",
-    "test_augmented_step",
+    "test_derivative_orders",
+    "test_near_plane",
+    "test_both_sides",
+    "test_other_devices",
     "test_exported",
+    "test_sheets",
+    "test_figures",
+    "test_video",
     "test_sample",
     "test_readme",
 )

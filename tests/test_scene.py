@@ -175,7 +175,8 @@ def test_a_painted_point_appears_where_the_camera_sees_it(picture, uv, yaw, pitc
 
 @pytest.mark.parametrize("yaw, pitch", [(0, 0), (70, -10)])
 def test_normals_are_blue_in_the_middle_red_at_the_right_green_at_the_top(stage, yaw, pitch):
-    image = np.asarray(render_normals(ball(), stage.camera(view_at(yaw, pitch)), stage))
+    draw = jax.jit(lambda scene, view: render_normals(scene, stage.camera(view), stage))
+    image = np.asarray(draw(ball(), view_at(yaw, pitch)))
     x, y = pixel_centres(32)
     # Of a ball seen in parallel; perspective accounts for most of the tolerance.
     expected = np.stack([x / RADIUS, -y / RADIUS], axis=-1)

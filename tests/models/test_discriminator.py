@@ -16,7 +16,7 @@ def network():
     """(apply, params, images)."""
     discriminator = Discriminator(WIDTH)
     images = jax.random.uniform(jax.random.key(0), (3, SIZE, SIZE, 3), minval=-1.0)
-    params = discriminator.init(jax.random.key(1), images[0])
+    params = jax.jit(discriminator.init)(jax.random.key(1), images[0])
     return jax.jit(discriminator.apply), params, images
 
 

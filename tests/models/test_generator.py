@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +44,7 @@ def z():
 
 @pytest.fixture(scope="module")
 def params(generator, z):
-    return generator.init(jax.random.key(1), z)["params"]
+    return jax.jit(generator.init)(jax.random.key(1), z)["params"]
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +98,22 @@ def test_pyramid_levels_move_their_own_scale_only(paint, params, z):
             assert fits == (size <= scale), (size, scale)
 
 
+@functools.cache
+def upsampled_basis(scale: int, size: int) -> np.ndarray:
+    """Every map of scale x scale with a single one, upsampled to size x size; flat columns."""
+
+    @jax.jit
+    def upsampled(basis):
+        while basis.shape[0] < size:
+            basis = upsample(basis, "octahedral")
+        return basis
+
+    return np.asarray(upsampled(jnp.eye(scale**2).reshape(scale, scale, -1))).reshape(size**2, -1)
+
+
 def residual_of_upsampled(displacement: np.ndarray, scale: int) -> float:
     """Share of a map that no map of scale x scale upsampled to its size explains."""
-    basis = jnp.eye(scale * scale).reshape(scale, scale, -1)
-    while basis.shape[0] < displacement.shape[0]:
-        basis = upsample(basis, "octahedral")
-    basis = np.asarray(basis).reshape(-1, scale * scale)
+    basis = upsampled_basis(scale, len(displacement))
     target = displacement.reshape(-1, 3)
     explained = basis @ np.linalg.lstsq(basis, target, rcond=None)[0]
     return float(np.linalg.norm(target - explained) / np.linalg.norm(target))
@@ -140,7 +152,7 @@ def test_vmap_equals_a_loop(generator, paint, trained, z):
             np.testing.assert_allclose(a[i], b, atol=1e-4)
 
 
-def test_mixing_takes_the_second_style_from_the_crossover_on(generator, trained, z):
+def test_mixing_takes_the_second_style_from_the_crossover_on(generator, paint, trained, z):
     """Below it everything is the first latent's, from it on what the second would paint there."""
     mix = jax.jit(
         lambda crossover: generator.apply(
@@ -148,9 +160,8 @@ def test_mixing_takes_the_second_style_from_the_crossover_on(generator, trained,
         )
     )
     none, half, all_ = (mix(level) for level in (generator.num_levels, 2, 0))
-    plain = jax.jit(lambda z: generator.apply({"params": trained}, z))
-    np.testing.assert_allclose(none.texture, plain(z).texture, atol=1e-6)
-    other = plain(jnp.concatenate([-z[::-1][:LATENT], z[LATENT:]]))
+    np.testing.assert_allclose(none.texture, paint(trained, z).texture, atol=1e-5)
+    other = paint(trained, jnp.concatenate([-z[::-1][:LATENT], z[LATENT:]]))
     for name in Maps._fields:
         np.testing.assert_allclose(getattr(all_, name), getattr(other, name), atol=1e-5)
     assert np.abs(half.texture - none.texture).max() > 0.05
@@ -196,10 +207,16 @@ def test_start_shape_is_a_sphere_of_the_start_radius(chart):
         discriminator_width=4, latent_size=4, background_latent_size=4, background_size=4,
     )  # fmt: skip
     parts = assemble(config)
-    params = parts.generator.init(jax.random.key(0), jnp.ones(8))["params"]
-    scene = generate(parts, params, jnp.ones(latent_size(parts)))
-    np.testing.assert_allclose(np.linalg.norm(scene.surface, axis=-1), 0.7, rtol=1e-5)
-    vertices = np.asarray(scene_vertices(scene.surface, parts.stage))
+    z = jnp.ones(latent_size(parts))
+
+    @jax.jit
+    def start():
+        params = parts.generator.init(jax.random.key(0), z)["params"]
+        surface = generate(parts, params, z).surface
+        return surface, scene_vertices(surface, parts.stage)
+
+    surface, vertices = map(np.asarray, start())
+    np.testing.assert_allclose(np.linalg.norm(surface, axis=-1), 0.7, rtol=1e-5)
     # Means of four neighbours lie a little inside, more so where the chart is coarse.
     np.testing.assert_allclose(np.linalg.norm(vertices, axis=-1), 0.7, rtol=0.03)
     np.testing.assert_allclose(vertices, 0.7 * parts.stage.template, atol=0.07)

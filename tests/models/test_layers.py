@@ -15,6 +15,11 @@ def normal(seed: int, *shape: int) -> jax.Array:
     return jax.random.normal(jax.random.key(seed), shape)
 
 
+def compiled(layer) -> tuple:
+    """`init` and `apply`, each in one program."""
+    return jax.jit(layer.init), jax.jit(layer.apply)
+
+
 def texel_centres(size: int, margin: int = 0) -> np.ndarray:
     """UV of a map's texels, those of `margin` more around it included."""
     centre = (np.arange(-margin, size + margin) + 0.5) / size
@@ -129,7 +134,8 @@ def test_styled_convolution_equals_the_modulated_kernel(padding, demodulate):
     """Equations 1 and 3 of "Analyzing and improving StyleGAN", sample by sample."""
     layer = layers.StyledConv(5, padding=padding, demodulate=demodulate)
     x, w = normal(6, 8, 8, 4), normal(7, 6)
-    params = layer.init(jax.random.key(8), x, w)["params"]
+    init, apply = compiled(layer)
+    params = init(jax.random.key(8), x, w)["params"]
     params["bias"] = normal(9, 5)
     style_params = params["style"]
     style_params["bias"] = style_params["bias"] + normal(10, 4)
@@ -139,15 +145,16 @@ def test_styled_convolution_equals_the_modulated_kernel(padding, demodulate):
     if demodulate:
         kernel = kernel / jnp.sqrt((kernel**2).sum((0, 1, 2)) + 1e-8)[None, None, None]
     expected = layers.convolve(x, kernel, padding) + params["bias"][None, None]
-    np.testing.assert_allclose(layer.apply({"params": params}, x, w), expected, atol=1e-5)
+    np.testing.assert_allclose(apply({"params": params}, x, w), expected, atol=1e-5)
 
 
 def test_demodulated_output_has_unit_variance_whatever_the_style():
     layer = layers.StyledConv(64, padding="edge")
     x = normal(11, 16, 16, 32)
-    params = layer.init(jax.random.key(12), x, jnp.zeros(8))
+    init, apply = compiled(layer)
+    params = init(jax.random.key(12), x, jnp.zeros(8))
     for scale in (0.1, 10.0):
-        y = layer.apply(params, x, scale * normal(13, 8))
+        y = apply(params, x, scale * normal(13, 8))
         np.testing.assert_allclose(np.std(y), 1, rtol=0.1)
 
 
@@ -156,28 +163,31 @@ class TestEqualisedLearningRate:
     @pytest.mark.parametrize("fan_in", [16, 400])
     def test_dense_starts_with_unit_variance(self, rate, fan_in):
         layer, x = layers.Dense(500, rate=rate), normal(14, 300, fan_in)
-        params = layer.init(jax.random.key(15), x[0])
-        y = jax.vmap(lambda one: layer.apply(params, one))(x)
+        init, apply = compiled(layer)
+        params = init(jax.random.key(15), x[0])
+        y = jax.vmap(apply, (None, 0))(params, x)
         np.testing.assert_allclose(np.std(y), 1, rtol=0.05)
 
     def test_dense_rate_scales_how_far_a_unit_step_moves_the_output(self):
         x = normal(16, 32)
         for rate in (1.0, 0.01):
             layer = layers.Dense(1, bias_init=0.5, rate=rate)
-            params = layer.init(jax.random.key(17), x)
-            slope = jax.grad(lambda p, layer=layer: layer.apply(p, x)[0])(params)["params"]
+            init, apply = compiled(layer)
+            params = init(jax.random.key(17), x)
+            slope = jax.grad(lambda p, apply=apply: apply(p, x)[0])(params)["params"]
             np.testing.assert_allclose(slope["kernel"][:, 0], rate * x / 32**0.5, rtol=1e-5)
             np.testing.assert_allclose(slope["bias"], rate, rtol=1e-6)
-            at_zero = layer.apply(params, jnp.zeros(32))
+            at_zero = apply(params, jnp.zeros(32))
             np.testing.assert_allclose(at_zero, 0.5, rtol=1e-6)
 
     @pytest.mark.parametrize("size, gain", [(1, 1.0), (3, 1.0), (3, 0.5)])
     def test_convolution_starts_with_its_gain(self, size, gain):
         layer = layers.Conv(64, size, padding="edge", gain=gain)
         x = normal(18, 16, 16, 24)
-        params = layer.init(jax.random.key(19), x)
+        init, apply = compiled(layer)
+        params = init(jax.random.key(19), x)
         assert np.std(params["params"]["kernel"]) == pytest.approx(1, abs=0.1)
-        inner = np.asarray(layer.apply(params, x))[1:-1, 1:-1]
+        inner = np.asarray(apply(params, x))[1:-1, 1:-1]
         np.testing.assert_allclose(np.std(inner), gain, rtol=0.05)
 
     def test_activation_keeps_the_second_moment(self):
@@ -197,7 +207,8 @@ def test_channels_halve_with_each_doubling_within_bounds():
 def test_zero_init_starts_at_zero_but_can_learn():
     layer = layers.StyledConv(3, 1, demodulate=False, zero_init=True)
     x, w = normal(21, 4, 4, 8), normal(22, 8)
-    params = layer.init(jax.random.key(23), x, w)
-    np.testing.assert_array_equal(layer.apply(params, x, w), 0)
-    slope = jax.grad(lambda p: layer.apply(p, x, w).sum())(params)["params"]["kernel"]
+    init, apply = compiled(layer)
+    params = init(jax.random.key(23), x, w)
+    np.testing.assert_array_equal(apply(params, x, w), 0)
+    slope = jax.jit(jax.grad(lambda p: apply(p, x, w).sum()))(params)["params"]["kernel"]
     assert (np.abs(slope) > 1e-3).mean() > 0.9

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import gan3d.render.derivatives
 from gan3d.render import Fragments, make_topology
-from gan3d.render.derivatives import screen_derivatives, uv_derivatives
 
+screen_derivatives = jax.jit(
+    gan3d.render.derivatives.screen_derivatives, static_argnames="orthographic"
+)
+uv_derivatives = jax.jit(gan3d.render.derivatives.uv_derivatives)
 HEIGHT, WIDTH = 5, 6
 STEP = 1e-5
 
@@ -44,9 +50,10 @@ def scene(float64):
     return jnp.asarray(points), topology, face, jnp.asarray(position)
 
 
+@partial(jax.jit, static_argnums=4)
 def make_fragments(points, topology, face, position, orthographic):
     flat = lambda a: a.reshape(-1, *a.shape[3:])  # noqa: E731
-    corners = points[np.asarray(topology.faces)[np.maximum(face, 0)]]
+    corners = points[jnp.asarray(topology.faces)[jnp.maximum(face, 0)]]
     weights = jax.vmap(lambda p, c: barycentric_at(p, c, orthographic))(
         flat(position), flat(corners)
     )
@@ -126,7 +133,7 @@ def test_degenerate_faces_give_finite_values_and_gradients():
 
     assert np.isfinite(change(points)).all()
     assert (np.asarray(change(points))[0, 0] == 0).all()
-    assert np.isfinite(jax.grad(lambda points: change(points).sum())(points)).all()
+    assert np.isfinite(jax.jit(jax.grad(lambda points: change(points).sum()))(points)).all()
 
 
 def test_empty_mesh_and_wrong_points():

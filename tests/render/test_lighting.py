@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from scipy.special import sph_harm_y
 
-from gan3d.render.lighting import DirectionalLights, lambert, spherical_harmonics
+import gan3d.render.lighting
+from gan3d.render.lighting import DirectionalLights
 
+lambert = jax.jit(gan3d.render.lighting.lambert)
+spherical_harmonics = jax.jit(gan3d.render.lighting.spherical_harmonics)
 RNG = np.random.default_rng(0)
 COEFFICIENTS = RNG.normal(size=(9, 2))
 
@@ -100,7 +103,8 @@ def test_zero_normals_see_the_constant_light_with_finite_gradients():
         irradiance(normals)[0], np.pi * COEFFICIENTS[0] / (2 * np.sqrt(np.pi)), rtol=1e-6
     )
     for function in (shade, irradiance):
-        gradient = jax.grad(lambda normals, f=function: f(normals).sum())(normals)
+        total = lambda normals, f=function: f(normals).sum()  # noqa: E731
+        gradient = jax.jit(jax.grad(total))(normals)
         assert np.isfinite(gradient).all()
         np.testing.assert_array_equal(gradient[0], 0)
 
@@ -110,6 +114,7 @@ def test_gradients_are_slopes(which, float64):
     normals, toward = 2 * unit_vectors(20), unit_vectors(3, seed=3)
     color = RNG.uniform(size=(3, 2))
 
+    @jax.jit
     def total(normals, toward):
         shaded = lambert(normals, np.ones((20, 2)), 0.1, DirectionalLights(toward, color))
         return jnp.sin(shaded).sum() + jnp.sin(spherical_harmonics(normals, COEFFICIENTS)).sum()
@@ -124,7 +129,7 @@ def test_gradients_are_slopes(which, float64):
         return total(*moved)
 
     slope = (along(1e-6) - along(-1e-6)) / 2e-6
-    gradient = jax.grad(total, argnums=place)(*arguments)
+    gradient = jax.jit(jax.grad(total, argnums=place))(*arguments)
     np.testing.assert_allclose((gradient * direction).sum(), slope, rtol=1e-7)
 
 

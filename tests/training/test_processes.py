@@ -28,7 +28,7 @@ SIZES = dict(
     generator_learning_rate=1e-4,
     discriminator_learning_rate=1e-4,
 )
-ENDLESS = {**SIZES, "images": 10**7, "checkpoint_interval_images": 20 * BATCH}
+ENDLESS = {**SIZES, "images": 10**7, "checkpoint_interval_images": 10**7}
 WAIT_FOR_THE_DEAD_SECONDS = 60
 
 
@@ -75,29 +75,24 @@ def test_eight_devices_train_as_one(workplace, alone):
     assert_same_losses(metrics_but_speed(workplace / "eight"), alone)
 
 
-def test_two_processes_train_as_one(workplace, alone):
-    (code, output), (other_code, other_output) = map(finish, start_two(workplace, "two", SIZES))
-    assert code == other_code == 0, output + other_output
-    assert "on 2 x cpu of 2 processes" in output
-    assert "finished" in output and "finished" not in other_output
-    assert_same_losses(metrics_but_speed(workplace / "two"), alone)
-    # One checkpoint, complete, and nothing else beside it.
-    assert os.listdir(workplace / "two" / "checkpoints") == [str(STEPS * BATCH)]
-    _, images = final_state(workplace / "two")
-    assert images == STEPS * BATCH
-
-
-def test_stopped_or_killed_they_end_together_and_resume(workplace):
-    run_dir = workplace / "stopped"
-    both = start_two(workplace, "stopped", ENDLESS)
-    wait_until_logged(both[0], run_dir, 5 * BATCH)
+def test_two_processes_train_as_one_end_together_and_resume(workplace, alone):
+    """Stopped, and then killed; how two finish is tested in `test_rollbacks`."""
+    run_dir = workplace / "two"
+    both = start_two(workplace, "two", ENDLESS)
+    wait_until_logged(both[0], run_dir, (STEPS + 5) * BATCH)
     both[1].send_signal(signal.SIGTERM)
-    for code, output in map(finish, both):
+    ends = [finish(process) for process in both]
+    for code, output in ends:
         assert code == 128 + signal.SIGTERM, output
         assert "the same command continues" in output
+    assert "on 2 x cpu of 2 processes" in ends[0][1]
+    rows = [row for row in metrics_but_speed(run_dir) if row["images"] <= STEPS * BATCH]
+    assert_same_losses(rows, alone)
     _, saved = final_state(run_dir)
+    # One checkpoint, complete, and nothing else beside it.
+    assert os.listdir(run_dir / "checkpoints") == [str(saved)]
 
-    both = start_two(workplace, "stopped", ENDLESS)
+    both = start_two(workplace, "two", ENDLESS)
     wait_until_logged(both[0], run_dir, saved + 5 * BATCH)
     both[1].kill()
     killed_at = time.monotonic()

@@ -189,7 +189,9 @@ def test_several_processes_go_back_together(tmp_path):
     assert first[0] == second[0] == 0, first[1] + second[1]
     assert first[1].count("going back to 32 images") == 1 and "going back" not in second[1]
     assert "ended at 64" in first[1] and "ended at 64" in second[1]
+    assert "finished: 64 images" in first[1] and "finished" not in second[1]
     assert read_rollbacks(tmp_path) == [32]
+    assert sorted(os.listdir(tmp_path / "checkpoints"), key=int) == ["32", "48", "64"]
 
 
 @pytest.mark.parametrize("content", ["[1, 2", "{}", '["a"]', "[-1]", "[true]"])
