@@ -90,6 +90,16 @@ def forgotten_programs():
     jax.clear_caches()
 
 
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """Directory of a run of a tiny model, as training leaves it; a module may write in it."""
+    from saved_run import save_run
+
+    directory = tmp_path_factory.mktemp("runs") / "tiny"
+    save_run(directory)
+    return directory
+
+
 def pytest_collection_modifyitems(items):
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))

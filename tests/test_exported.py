@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
-from saved_run import TINY, save_run
+from saved_run import TINY
 
 import gan3d
 from experiments import export_model
@@ -52,13 +52,6 @@ np.savez(sys.argv[2], z, *scene, *pictures, turned.image, *views)
 
 def command(*arguments: str) -> int:
     return experiment_flags.run(export_model.main, ["export_model", *arguments])
-
-
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("runs") / "tiny"
-    save_run(directory)
-    return directory
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,6 @@ EFFORT = evaluate.Effort(samples=4, clouds=3, points=64, pictures=4, pose_steps=
 
 
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("runs") / "tiny"
-    save_run(directory)
-    return directory
-
-
-@pytest.fixture(scope="module")
 def evaluated(run_dir):
     lines = []
     result = evaluate.evaluate(run_dir, EFFORT, report=lines.append)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from saved_run import TINY, save_run
+from saved_run import TINY
 
 import gan3d
 from experiments import ablation_report, figures, setup_figure
@@ -17,13 +17,6 @@ from experiments.curves import save
 from experiments.figure_layout import draw_sheet
 from gan3d.pictures import Picture
 from gan3d.sheets import Group, Sheet
-
-
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("runs") / "tiny"
-    save_run(directory)
-    return directory
 
 
 @pytest.fixture(scope="module")

@@ -4,19 +4,12 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
-from saved_run import TINY, save_run
+from saved_run import TINY
 
 from experiments import flags as experiment_flags
 from experiments import sample
 from gan3d.config import to_json
 from gan3d.visualize import grid_origin
-
-
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("runs") / "tiny"
-    save_run(directory)
-    return directory
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from saved_run import save_run
 
 import gan3d
 from experiments import flags as experiment_flags
@@ -17,13 +16,6 @@ from gan3d.pictures import Picture
 # Reading a film, imageio-ffmpeg forks by hand.
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
-
-
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("runs") / "tiny"
-    save_run(directory)
-    return directory
 
 
 @pytest.fixture(scope="module")
