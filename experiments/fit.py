@@ -21,10 +21,8 @@ Expect, in about half a minute on one busy core, for --seed=0 and --seed=1 (the 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import pathlib
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -36,6 +34,7 @@ import numpy as np
 from absl import flags
 
 from experiments import flags as experiment_flags
+from experiments.field_flags import define_field_flags, fields_from_flags
 from experiments.fit_data import DataError, Problem, folder_problem, procedural_problem
 from experiments.flags import UsageError
 from gan3d.evaluation.points import surface_chamfer_distance
@@ -71,19 +70,8 @@ def _define_flags() -> flags.FlagValues:
     define(flags.DEFINE_integer, "size", None, "height of the pictures in pixels; head: 64", 1)
     define(flags.DEFINE_integer, "grid", 33, "vertices along a side of the mesh's chart, odd", 3)
     define(flags.DEFINE_integer, "seed", 0, "number of the head, and seed of the views' order", 0)
-    meanings = _meanings(inspect.getdoc(FitConfig))
-    for field in dataclasses.fields(FitConfig):
-        if field.name != "seed":
-            real = isinstance(field.default, float)
-            kind, least = (flags.DEFINE_float, 0.0) if real else (flags.DEFINE_integer, 1)
-            define(kind, field.name, field.default, meanings[field.name], least)
+    define_field_flags(values, FitConfig, skip=("seed",), least=1)
     return values
-
-
-def _meanings(doc: str) -> dict[str, str]:
-    """What a docstring's Attributes section says, by name."""
-    found = re.findall(r"^  (\w+): (.*(?:\n    .*)*)", doc.split("Attributes:\n")[1], re.MULTILINE)
-    return {name: " ".join(text.split()).rstrip(".") for name, text in found}
 
 
 def run(
@@ -183,8 +171,7 @@ def main(argv: Sequence[str]) -> int:
     experiment_flags.check_output("out", values.out, folder=True)
     if values.grid % 2 == 0:
         raise UsageError(f"--grid must be odd, got {values.grid}")
-    names = [field.name for field in dataclasses.fields(FitConfig)]
-    config = FitConfig(**{name: values[name].value for name in names})
+    config = fields_from_flags(values, FitConfig)
     try:
         if values.data:
             problem = folder_problem(values.data, values.size)

@@ -1,0 +1,267 @@
+"""Training of an encoder: on the generator's own samples, then as an autoencoder of true pictures.
+
+Samples come with their styles, background and viewpoint: exact labels, for free and without end.
+What they cannot teach is what true pictures have and samples have not. So then true pictures are
+encoded, generated and rendered again, and E learns from how far they come back, through the
+renderer and the generator, which stays as it is; samples go on beside them, so that E forgets
+nothing.
+
+Shape letters: N pictures of a step, R their side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gan3d.data.pipeline import batches
+from gan3d.inversion.encoder import Encoder, EncoderNetwork, fingerprint
+from gan3d.inversion.encoder_losses import draw_samples, label_loss, return_loss
+from gan3d.inversion.style_space import StyleSpace, style_space
+from gan3d.inversion.unknowns import Model
+from gan3d.trained import TrainedGenerator
+from gan3d.training.checkpoint import Checkpoints
+from gan3d.training.interruption import Interrupted, StopSignals
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
+
+    from gan3d.data.sources import ImageSource
+
+Report = Callable[[str], None]
+_SAVES = 10  # in a training
+_LINES = 40  # of progress
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """How to train an encoder.
+
+    Attributes:
+      steps: of Adam on samples alone.
+      real_steps: after them, on true pictures and samples.
+      batch: samples per step, and true pictures.
+      learning_rate: Adam's first step size, of either part; it falls to zero along a cosine.
+      real_weight: of the distance of true pictures from what comes back.
+      width: channels of the network, see `EncoderNetwork`.
+      stem: its channels at full size.
+      mirror: whether half of the true pictures are mirrored.
+      seed: of everything random.
+    """
+
+    steps: int = 6000
+    real_steps: int = 1500
+    batch: int = 32
+    learning_rate: float = 5e-3
+    real_weight: float = 10.0
+    width: int = 128
+    stem: int = 32
+    mirror: bool = False
+    seed: int = 0
+
+
+class EncoderState(NamedTuple):
+    """What a step changes: the network's parameters, and Adam's moments."""
+
+    params: Any
+    moments: Any
+
+
+def train_encoder(
+    generator: TrainedGenerator,
+    source: ImageSource | None = None,
+    config: EncoderConfig | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    report: Report | None = None,
+) -> Encoder:
+    """Trains an encoder of a generator.
+
+    Args:
+      generator: what it will answer for; it is not changed.
+      source: true pictures of the generator's resolution. None: samples alone teach it, and
+        `real_steps` are not taken.
+      config: how to train; None = the defaults.
+      directory: where the state is saved now and then, and taken up again; None = nowhere.
+      report: called with a line of progress now and then.
+
+    Raises:
+      ValueError: a number of the configuration is out of its range.
+      Interrupted: SIGINT or SIGTERM; with a directory, the same call goes on from there.
+
+    >>> config = EncoderConfig(steps=2, batch=2, width=4, stem=4)
+    >>> encoder: Encoder = train_encoder(generator, config=config)
+    >>> styles, views = encoder.encode(jnp.zeros((3, 8, 8, 3)))
+    >>> print(styles.levels.shape, views.yaw.shape)
+    (3, 3, 4) (3,)
+    """
+    config = EncoderConfig() if config is None else config
+    _validate(config)
+    report = report or (lambda line: None)
+    trainer = _trainer(generator, style_space(generator), config)
+    report("compiling")
+    total = config.steps + (config.real_steps if source is not None else 0)
+    with contextlib.ExitStack() as stack:
+        saved = _Saved(stack.enter_context(Checkpoints(directory)) if directory else None)
+        state, first = saved.restore(trainer.init)
+        stop = stack.enter_context(StopSignals())
+        progress = _Progress(report, total)
+        steps = _steps(trainer, source, config, state, first, total)
+        for state, done, metrics in steps:
+            progress.step(done, metrics)
+            if done == total or done % max(total // _SAVES, 1) == 0 or stop.received:
+                saved.save(done, state)
+            if stop.received and done < total:
+                raise Interrupted(f"stopped after step {done} of {total}", stop.received)
+    resolution = generator.parts.stage.resolution
+    return Encoder(trainer.network, state.params, trainer.space, resolution, fingerprint(generator))
+
+
+class _Trainer(NamedTuple):
+    """The network and its programs.
+
+    Attributes:
+      network: that learns.
+      space: that it answers in.
+      init: () -> state.
+      learn: (state, key, step) -> state and metrics, from samples.
+      autoencode: (state, key, step, images [N, R, R, 3]) -> the same, from true pictures too.
+    """
+
+    network: EncoderNetwork
+    space: StyleSpace
+    init: Callable[[], EncoderState]
+    learn: Callable[..., tuple[EncoderState, dict[str, Array]]]
+    autoencode: Callable[..., tuple[EncoderState, dict[str, Array]]]
+
+
+def _trainer(generator: TrainedGenerator, space: StyleSpace, config: EncoderConfig) -> _Trainer:
+    size, parts = generator.parts.stage.resolution, generator.parts
+    network = EncoderNetwork(
+        generator.num_levels, space.basis.shape[1], parts.config.background_latent_size,
+        config.width, config.stem,
+    )  # fmt: skip
+    adam = optax.scale_by_adam(b1=0.9, b2=0.99)
+
+    def init(key):
+        params = network.init(key, jnp.zeros((size, size, 3)))["params"]
+        return EncoderState(params, adam.init(params))
+
+    def answers(params, images):
+        return jax.vmap(lambda image: network.apply({"params": params}, image))(images)
+
+    def learned(params, fixed, space, key):
+        samples = draw_samples(Model(generator, space), fixed, key, config.batch)
+        loss, degrees = jax.vmap(label_loss)(answers(params, samples.images), samples)
+        return loss.mean(), {"loss": loss.mean(), "degrees": degrees.mean()}
+
+    def autoencoded(params, fixed, space, key, images):
+        loss, metrics = learned(params, fixed, space, key)
+        pictures = images.astype(jnp.float32) / 127.5 - 1
+        model = Model(generator, space)
+        back = jax.vmap(lambda answer, image: return_loss(model, fixed, answer, image))
+        total, distance = back(answers(params, pictures), pictures)
+        metrics = {**metrics, "distance": distance.mean()}
+        return loss + config.real_weight * total.mean(), metrics
+
+    def stepper(loss, steps):
+        @jax.jit
+        def step(state, fixed, space, key, number, *images):
+            slope = jax.grad(loss, has_aux=True)
+            gradient, metrics = slope(state.params, fixed, space, key, *images)
+            directions, moments = adam.update(gradient, state.moments)
+            rate = optax.cosine_decay_schedule(config.learning_rate, max(steps, 1))(number)
+            params = jax.tree.map(lambda p, d: p - rate * d, state.params, directions)
+            return EncoderState(params, moments), metrics
+
+        # The generator's parameters are arguments: as constants they would be compiled.
+        return lambda state, key, number, *images: step(
+            state, generator.params, space, key, number, *images
+        )
+
+    start = jax.jit(init)
+    return _Trainer(
+        network, space, lambda: start(jax.random.key(config.seed)),
+        stepper(learned, config.steps), stepper(autoencoded, config.real_steps),
+    )  # fmt: skip
+
+
+def _steps(
+    trainer: _Trainer,
+    source: ImageSource | None,
+    config: EncoderConfig,
+    state: EncoderState,
+    done: int,
+    total: int,
+) -> Iterator[tuple[EncoderState, int, dict[str, Array]]]:
+    """The steps that are left; each is a pure function of its number and of the state."""
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    while done < min(config.steps, total):
+        state, metrics = trainer.learn(state, jax.random.fold_in(key, done), done)
+        done += 1
+        yield state, done, metrics
+    if done == total:
+        return
+    seen = (done - config.steps) * config.batch
+    with batches(source, config.batch, config.seed, seen, config.mirror) as stream:
+        for images in stream:
+            step_key, number = jax.random.fold_in(key, done), done - config.steps
+            state, metrics = trainer.autoencode(state, step_key, number, images)
+            done += 1
+            yield state, done, metrics
+            if done == total:
+                return
+
+
+class _Saved(NamedTuple):
+    """Where the state is kept, if anywhere."""
+
+    checkpoints: Checkpoints | None
+
+    def restore(self, init: Callable[[], EncoderState]) -> tuple[EncoderState, int]:
+        found = None
+        if self.checkpoints is not None:
+            found = self.checkpoints.restore_latest(jax.eval_shape(init))
+        return (init(), 0) if found is None else found
+
+    def save(self, done: int, state: EncoderState) -> None:
+        if self.checkpoints is not None:
+            self.checkpoints.save(done, state)
+
+
+class _Progress:
+    """A line now and then, with means of what was measured since the last one."""
+
+    def __init__(self, report: Report, total: int):
+        self._report, self._total, self._recent = report, total, []
+
+    def step(self, done: int, metrics: dict[str, Array]) -> None:
+        if self._recent and self._recent[-1].keys() != metrics.keys():
+            self._recent = []
+        self._recent.append(metrics)
+        if done * _LINES // self._total > (done - 1) * _LINES // self._total:
+            recent = jax.device_get(self._recent)
+            means = {name: np.mean([m[name] for m in recent]) for name in metrics}
+            text = " | ".join(f"{name} {value:.3f}" for name, value in means.items())
+            self._report(f"encoder, step {done}/{self._total} | {text}")
+            self._recent = []
+
+
+def _validate(config: EncoderConfig) -> None:
+    for name in ("steps", "batch", "width", "stem"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+    if config.real_steps < 0:
+        raise ValueError(f"real_steps must be at least 0, got {config.real_steps}")
+    for name in ("learning_rate", "real_weight"):
+        value = getattr(config, name)
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be positive and finite, got {value}")
