@@ -77,7 +77,7 @@ def descend(
     Returns:
       Unknowns [N], and their distances from the pictures, see `pyramid_distance`.
     """
-    step = make_step(problem.model.generator, problem.targets.shape[1], problem.priors)
+    step = make_step(problem.model.generator, problem.targets.shape[1])
     descent = Descent(unknowns, _adam().init(unknowns))
     factor, before = 1.0, math.inf
     for done in range(steps):
@@ -102,32 +102,32 @@ def _scaled(rates: Unknowns, factor: float) -> Unknowns:
 # Bounded, because every entry keeps its generator and compiled program alive.
 @functools.lru_cache(maxsize=8)
 def make_step(
-    generator: TrainedGenerator, resolution: int, priors: Priors
+    generator: TrainedGenerator, resolution: int
 ) -> Callable[[Problem, Descent, Unknowns], tuple[Descent, Float[Array, "N"]]]:
     """(problem, descent, rates) -> descent after a step, distances before it.
 
-    Rates are arguments: which unknowns move is decided without another program.
+    Rates and priors are arguments: what moves, and how far, is decided without another program.
     """
     stage = dataclasses.replace(generator.parts.stage, resolution=resolution)
 
-    def loss(unknowns, space, params, target):
+    def loss(unknowns, target, space, priors, params):
         model = Model(generator, space)
         picture = render_scene(scene_at(model, params, unknowns), unknowns.view, stage).image
         distance = pyramid_distance(picture, target)
         return distance + prior_term(model, priors, unknowns), distance
 
     @jax.jit
-    def step(space, params, targets, descent, rates):
-        slope = jax.vmap(jax.grad(loss, has_aux=True), (0, None, None, 0))
-        gradients, distances = slope(descent.unknowns, space, params, targets)
+    def step(params, space, priors, targets, descent, rates):
+        slope = jax.vmap(jax.grad(loss, has_aux=True), (0, 0, None, None, None))
+        gradients, distances = slope(descent.unknowns, targets, space, priors, params)
         directions, moments = _adam().update(gradients, descent.moments)
         move = lambda x, direction, rate: x - rate * direction  # noqa: E731
         unknowns = jax.tree.map(move, descent.unknowns, directions, rates)
         return Descent(unknowns, moments), distances
 
     def of_problem(problem, descent, rates):
-        space, params = problem.model.space, generator.params
-        return step(space, params, problem.targets, descent, rates)
+        _, space = problem.model
+        return step(generator.params, space, problem.priors, problem.targets, descent, rates)
 
     return of_problem
 

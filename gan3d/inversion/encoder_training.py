@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ import optax
 from gan3d.data.pipeline import batches
 from gan3d.inversion.encoder import Encoder, EncoderNetwork, fingerprint
 from gan3d.inversion.encoder_losses import draw_samples, label_loss, return_loss
-from gan3d.inversion.style_space import StyleSpace, style_space
+from gan3d.inversion.style_space import style_space
 from gan3d.inversion.unknowns import Model
 from gan3d.trained import TrainedGenerator
 from gan3d.training.checkpoint import Checkpoints
@@ -106,15 +107,17 @@ def train_encoder(
     config = EncoderConfig() if config is None else config
     _validate(config)
     report = report or (lambda line: None)
-    trainer = _trainer(generator, style_space(generator), config)
+    network, space = _network(generator, config), style_space(generator)
+    programs = _programs(generator, network, config.batch)
     report("compiling")
     total = config.steps + (config.real_steps if source is not None else 0)
     with contextlib.ExitStack() as stack:
         saved = _Saved(stack.enter_context(Checkpoints(directory)) if directory else None)
-        state, first = saved.restore(trainer.init)
+        start = functools.partial(programs.init, jax.random.key(config.seed))
+        state, first = saved.restore(start)
         stop = stack.enter_context(StopSignals())
         progress = _Progress(report, total)
-        steps = _steps(trainer, source, config, state, first, total)
+        steps = _steps(programs, source, config, state, first, total)
         for state, done, metrics in steps:
             progress.step(done, metrics)
             if done == total or done % max(total // _SAVES, 1) == 0 or stop.received:
@@ -122,33 +125,36 @@ def train_encoder(
             if stop.received and done < total:
                 raise Interrupted(f"stopped after step {done} of {total}", stop.received)
     resolution = generator.parts.stage.resolution
-    return Encoder(trainer.network, state.params, trainer.space, resolution, fingerprint(generator))
+    return Encoder(network, state.params, space, resolution, fingerprint(generator))
 
 
-class _Trainer(NamedTuple):
-    """The network and its programs.
+def _network(generator: TrainedGenerator, config: EncoderConfig) -> EncoderNetwork:
+    style_size = style_space(generator).basis.shape[1]
+    background_size = generator.parts.config.background_latent_size
+    return EncoderNetwork(
+        generator.num_levels, style_size, background_size, config.width, config.stem
+    )
+
+
+class _Programs(NamedTuple):
+    """What a training runs.
 
     Attributes:
-      network: that learns.
-      space: that it answers in.
-      init: () -> state.
-      learn: (state, key, step) -> state and metrics, from samples.
-      autoencode: (state, key, step, images [N, R, R, 3]) -> the same, from true pictures too.
+      init: key -> state.
+      learn: (state, step size, key) -> state and metrics, from samples.
+      autoencode: (state, step size, key, weight, images [N, R, R, 3]) -> the same, from true
+        pictures too.
     """
 
-    network: EncoderNetwork
-    space: StyleSpace
-    init: Callable[[], EncoderState]
+    init: Callable[..., EncoderState]
     learn: Callable[..., tuple[EncoderState, dict[str, Array]]]
     autoencode: Callable[..., tuple[EncoderState, dict[str, Array]]]
 
 
-def _trainer(generator: TrainedGenerator, space: StyleSpace, config: EncoderConfig) -> _Trainer:
-    size, parts = generator.parts.stage.resolution, generator.parts
-    network = EncoderNetwork(
-        generator.num_levels, space.basis.shape[1], parts.config.background_latent_size,
-        config.width, config.stem,
-    )  # fmt: skip
+# Bounded, because every entry keeps its generator and compiled programs alive.
+@functools.lru_cache(maxsize=2)
+def _programs(generator: TrainedGenerator, network: EncoderNetwork, batch: int) -> _Programs:
+    size, space = generator.parts.stage.resolution, style_space(generator)
     adam = optax.scale_by_adam(b1=0.9, b2=0.99)
 
     def init(key):
@@ -158,44 +164,35 @@ def _trainer(generator: TrainedGenerator, space: StyleSpace, config: EncoderConf
     def answers(params, images):
         return jax.vmap(lambda image: network.apply({"params": params}, image))(images)
 
-    def learned(params, fixed, space, key):
-        samples = draw_samples(Model(generator, space), fixed, key, config.batch)
+    def learned(params, fixed, key):
+        samples = draw_samples(Model(generator, space), fixed, key, batch)
         loss, degrees = jax.vmap(label_loss)(answers(params, samples.images), samples)
         return loss.mean(), {"loss": loss.mean(), "degrees": degrees.mean()}
 
-    def autoencoded(params, fixed, space, key, images):
-        loss, metrics = learned(params, fixed, space, key)
+    def autoencoded(params, fixed, key, weight, images):
+        loss, metrics = learned(params, fixed, key)
         pictures = images.astype(jnp.float32) / 127.5 - 1
-        model = Model(generator, space)
-        back = jax.vmap(lambda answer, image: return_loss(model, fixed, answer, image))
-        total, distance = back(answers(params, pictures), pictures)
-        metrics = {**metrics, "distance": distance.mean()}
-        return loss + config.real_weight * total.mean(), metrics
+        back = functools.partial(return_loss, Model(generator, space), fixed)
+        total, distance = jax.vmap(back)(answers(params, pictures), pictures)
+        return loss + weight * total.mean(), {**metrics, "distance": distance.mean()}
 
-    def stepper(loss, steps):
+    def stepper(loss):
         @jax.jit
-        def step(state, fixed, space, key, number, *images):
+        def step(state, rate, fixed, key, *others):
             slope = jax.grad(loss, has_aux=True)
-            gradient, metrics = slope(state.params, fixed, space, key, *images)
+            gradient, metrics = slope(state.params, fixed, key, *others)
             directions, moments = adam.update(gradient, state.moments)
-            rate = optax.cosine_decay_schedule(config.learning_rate, max(steps, 1))(number)
             params = jax.tree.map(lambda p, d: p - rate * d, state.params, directions)
             return EncoderState(params, moments), metrics
 
         # The generator's parameters are arguments: as constants they would be compiled.
-        return lambda state, key, number, *images: step(
-            state, generator.params, space, key, number, *images
-        )
+        return lambda state, rate, key, *others: step(state, rate, generator.params, key, *others)
 
-    start = jax.jit(init)
-    return _Trainer(
-        network, space, lambda: start(jax.random.key(config.seed)),
-        stepper(learned, config.steps), stepper(autoencoded, config.real_steps),
-    )  # fmt: skip
+    return _Programs(jax.jit(init), stepper(learned), stepper(autoencoded))
 
 
 def _steps(
-    trainer: _Trainer,
+    programs: _Programs,
     source: ImageSource | None,
     config: EncoderConfig,
     state: EncoderState,
@@ -204,8 +201,9 @@ def _steps(
 ) -> Iterator[tuple[EncoderState, int, dict[str, Array]]]:
     """The steps that are left; each is a pure function of its number and of the state."""
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    while done < min(config.steps, total):
-        state, metrics = trainer.learn(state, jax.random.fold_in(key, done), done)
+    while done < config.steps:
+        rate = _rate(config, done / config.steps)
+        state, metrics = programs.learn(state, rate, jax.random.fold_in(key, done))
         done += 1
         yield state, done, metrics
     if done == total:
@@ -213,12 +211,19 @@ def _steps(
     seen = (done - config.steps) * config.batch
     with batches(source, config.batch, config.seed, seen, config.mirror) as stream:
         for images in stream:
-            step_key, number = jax.random.fold_in(key, done), done - config.steps
-            state, metrics = trainer.autoencode(state, step_key, number, images)
+            rate = _rate(config, (done - config.steps) / config.real_steps)
+            step_key = jax.random.fold_in(key, done)
+            state, metrics = programs.autoencode(
+                state, rate, step_key, jnp.float32(config.real_weight), images
+            )
             done += 1
             yield state, done, metrics
             if done == total:
                 return
+
+
+def _rate(config: EncoderConfig, progress: float) -> Float[Array, ""]:
+    return jnp.float32(config.learning_rate * (1 + math.cos(math.pi * progress)) / 2)
 
 
 class _Saved(NamedTuple):

@@ -15,6 +15,7 @@ after it the same authors' "Image2StyleGAN++", 2020. Stages, weights and rates a
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -134,7 +135,9 @@ def invert(
     if encoder is not None:
         encoder.check(generator)
     space = style_space(generator) if encoder is None else encoder.space
-    task = _Task(Model(generator, space), pictures, config, report or (lambda line: None))
+    # One size for all stages: a single program has to be compiled.
+    size = min(config.batch, len(pictures) * (config.kept if encoder is None else 1))
+    task = _Task(Model(generator, space), pictures, config, size, report or (lambda line: None))
     if encoder is None:
         starts = task.search()
     else:
@@ -149,6 +152,7 @@ class _Task(NamedTuple):
     model: Model
     pictures: Float[Array, "N R R 3"]
     config: InversionConfig
+    batch: int
     report: Report
 
     def search(self) -> tuple[Unknowns, np.ndarray]:
@@ -183,27 +187,18 @@ class _Task(NamedTuple):
 
     def result(self, unknowns: Unknowns) -> Inversion:
         """What the unknowns mean."""
-        show = jax.jit(self._show)
-        params = self.model.generator.params
+        show, (generator, space) = _shower(self.model.generator), self.model
         parts = [
-            show(params, _take(unknowns, some), self.pictures[some])
-            for some in _batches(len(self.pictures), self.config.batch)
+            show(generator.params, space, _take(unknowns, some), self.pictures[some])
+            for some in _batches(len(self.pictures), self.batch)
         ]
         found = jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
         return jax.tree.map(lambda a: a[: len(self.pictures)], found)
 
-    def _show(self, params, unknowns, pictures):
-        generator = self.model.generator
-        scene = jax.vmap(lambda one: scene_at(self.model, params, one))(unknowns)
-        camera = generator.camera(*unknowns.view)
-        image = generator.render(scene, camera, pictures.shape[1]).image
-        styles = jax.vmap(lambda one: styles_at(self.model, one))(unknowns)
-        return Inversion(styles, unknowns.view, scene, image, psnr(image, pictures))
-
     def _descend(self, stage, unknowns, owners, rates, steps):
         """`descend`, a batch at a time; a short last batch is filled up with its last start."""
         priors, parts = _priors(self.config), []
-        for some in _batches(len(owners), self.config.batch):
+        for some in _batches(len(owners), self.batch):
             problem = Problem(self.model, priors, self.pictures[owners[some]])
             parts.append(
                 descend(problem, _take(unknowns, some), rates, steps, self.config.tolerance)
@@ -216,9 +211,24 @@ class _Task(NamedTuple):
         return unknowns, np.concatenate([part[1] for part in parts])[: len(owners)]
 
 
+# Bounded, because every entry keeps its generator and compiled program alive.
+@functools.lru_cache(maxsize=8)
+def _shower(generator: TrainedGenerator) -> Callable[..., Inversion]:
+    """(parameters, space, unknowns [N], pictures) -> what they mean."""
+
+    @jax.jit
+    def show(params, space, unknowns, pictures):
+        model = Model(generator, space)
+        scene = jax.vmap(lambda one: scene_at(model, params, one))(unknowns)
+        image = generator.render(scene, generator.camera(*unknowns.view), pictures.shape[1]).image
+        styles = jax.vmap(lambda one: styles_at(model, one))(unknowns)
+        return Inversion(styles, unknowns.view, scene, image, psnr(image, pictures))
+
+    return show
+
+
 def _batches(num: int, size: int) -> list[np.ndarray]:
-    """Indices in batches of one size: one program serves any number of pictures."""
-    size = min(size, num)
+    """Indices in batches of one size; the last one is filled up with the last index."""
     return [np.minimum(np.arange(i, i + size), num - 1) for i in range(0, num, size)]
 
 

@@ -13,6 +13,7 @@ Gaussianized latent space".
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -55,6 +56,8 @@ class StyleSpace(NamedTuple):
         return jnp.broadcast_to(self.mean, offset.shape) + offset
 
 
+# Bounded, because every entry keeps its generator alive.
+@functools.lru_cache(maxsize=8)
 def style_space(generator: TrainedGenerator) -> StyleSpace:
     """The coordinates of a generator's w, from the styles of latents that never change."""
     z = generator.sample(jax.random.key(0), _SAMPLES)

@@ -41,7 +41,7 @@ class Unknowns(NamedTuple):
 
 
 class Priors(NamedTuple):
-    """Weights of what keeps the unknowns where the generator knows its way.
+    """Weights, numbers, of what keeps the unknowns where the generator knows its way.
 
     Attributes:
       style: of the mean square of the coordinates, 1 for a random latent's.
