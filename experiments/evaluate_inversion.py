@@ -4,7 +4,7 @@
     python -m experiments.evaluate_inversion --run=runs/demo --resolution=64 --heads=16
 
 Prints a table and writes inversion.json, inversion.md and inversion.png (the first heads) into
-RUN/inversion, or --out. Rows: the encoder's answers, if RUN/encoder has one | the descent from
+RUN/inversion, or --out. Rows: the encoder's answers, if the run has one | the descent from
 several viewpoints | the descent from the encoder's answers | the nearest of many samples | the mean
 object, from the true viewpoint; its pose is the prior's middle | one depth for all pixels, in the
 true outline. Depth (SIDE, MAD) and outline (IoU) are compared in the input view at 64 x 64, the
@@ -32,11 +32,7 @@ from experiments.field_flags import define_field_flags, fields_from_flags
 from experiments.flags import UsageError
 from experiments.reconstruct import MAX_RESOLUTION, find_encoder
 from gan3d.data.heads import HeadsSource, head_scenes
-from gan3d.evaluation.reconstruction import (
-    PosedScenes,
-    constant_depth_errors,
-    reconstruction_errors,
-)
+from gan3d.evaluation import PosedScenes, constant_depth_errors, reconstruction_errors
 from gan3d.inversion import Encoder, EncoderError, Inversion, InversionConfig, invert
 from gan3d.inversion.nearest import nearest_samples
 from gan3d.scene import View
@@ -71,7 +67,7 @@ def _define_flags() -> flags.FlagValues:
     define = lambda kind, *args: kind(*args, flag_values=values)  # noqa: E731
     define(flags.DEFINE_string, "run", "runs/demo", "directory of the training run")
     define(flags.DEFINE_string, "out", None, "output directory; default RUN/inversion")
-    define(flags.DEFINE_string, "encoder", None, "its file; default RUN/encoder's; none = none")
+    define(flags.DEFINE_string, "encoder", None, "its file; default RUN/encoder.npz; none = none")
     define(flags.DEFINE_integer, "heads", 64, "number of heads", 1)
     define(flags.DEFINE_integer, "samples", 10_000, "among which the nearest is looked for", 1)
     define(

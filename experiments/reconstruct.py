@@ -6,7 +6,7 @@
 Writes into RUN/reconstructions, or --out: sheet.png (input | reconstruction | normals | from
 elsewhere), a mesh per picture, reconstructions.json (viewpoint in degrees, PSNR in dB), and
 reconstructions.npz (styles and scenes, for gan3d.editing). Pictures are cropped to their middle
-square. An encoder in RUN/encoder (`python -m experiments.train_encoder`) gives a better start and
+square. An encoder in the run (`python -m experiments.train_encoder`) gives a better start and
 saves time; --noinvert keeps its answers as they are.
 """
 
@@ -28,7 +28,7 @@ from absl import flags
 from experiments import flags as experiment_flags
 from experiments.field_flags import define_field_flags, fields_from_flags
 from experiments.flags import UsageError
-from experiments.train_encoder import ENCODER_FOLDER, ENCODER_NAME
+from experiments.train_encoder import ENCODER_NAME
 from gan3d.data.decode import decode_image, why_unreadable
 from gan3d.data.folder import image_files
 from gan3d.export import MissingTrimeshError
@@ -69,7 +69,7 @@ def _define_flags() -> flags.FlagValues:
     define(flags.DEFINE_string, "out", None, "output directory; default RUN/reconstructions")
     define(
         flags.DEFINE_string, "encoder", None,
-        "file of an encoder, none = start from several viewpoints; default RUN/encoder, if there",
+        "file of an encoder; none = start from several viewpoints; default RUN/encoder.npz",
     )  # fmt: skip
     define(flags.DEFINE_boolean, "invert", True, "whether to descend from the encoder's answers")
     define(
@@ -120,7 +120,7 @@ def find_encoder(
     """
     if name == "none":
         return None
-    path = pathlib.Path(name) if name else pathlib.Path(run_dir) / ENCODER_FOLDER / ENCODER_NAME
+    path = pathlib.Path(name) if name else pathlib.Path(run_dir) / ENCODER_NAME
     if name is None and not path.exists():
         return None
     encoder = load_encoder(path)

@@ -4,8 +4,9 @@
     python -m experiments.train_encoder --run=runs/mine --data=folder:photographs
 
 First on samples of the generator, whose shapes and viewpoints are known, then on true pictures, by
-default those that the generator was trained on (--data=none: samples alone). Writes encoder.npz and
-its checkpoints into RUN/encoder, or --out; stopped, the same command goes on. Then:
+default those that the generator was trained on (--data=none: samples alone). Writes encoder.npz
+into the run, or --out, and its checkpoints into encoder/ there; stopped, the same command goes on.
+Then:
 
     python -m experiments.reconstruct --run=runs/demo --images=photographs
 """
@@ -36,9 +37,9 @@ from gan3d.training.run import RunError
 if TYPE_CHECKING:
     from gan3d.data.sources import ImageSource
 
-ENCODER_FOLDER = "encoder"
 ENCODER_NAME = "encoder.npz"
-SETTINGS_NAME = "encoder.json"
+STATE_FOLDER = "encoder"
+SETTINGS_NAME = "settings.json"
 
 
 def _define_flags() -> flags.FlagValues:
@@ -46,7 +47,7 @@ def _define_flags() -> flags.FlagValues:
     define = lambda *args: flags.DEFINE_string(*args, flag_values=values)  # noqa: E731
     define("run", "runs/demo", "directory of the training run")
     define("data", None, "true pictures, as in training; none = none; default those of the run")
-    define("out", None, "output directory; default RUN/encoder")
+    define("out", None, "output directory; default the run")
     define_field_flags(values, EncoderConfig, skip=("mirror",))
     return values
 
@@ -58,13 +59,13 @@ def run(
     out: pathlib.Path,
     report: Callable[[str], None] = print,
 ) -> pathlib.Path:
-    """Trains, and writes encoder.npz and encoder.json; returns the path of the former.
+    """Trains, and writes encoder.npz; returns its path.
 
     Args:
       run_dir: of the generator.
       data: true pictures; None = those of the run, "none" = none.
       config: how to train; pictures are mirrored where the run's were.
-      out: where to write.
+      out: folder to write to.
       report: called with a line of progress now and then.
 
     Raises:
@@ -75,11 +76,12 @@ def run(
     config = dataclasses.replace(config, mirror=generator.parts.config.mirror)
     source = _open(generator, data)
     name = "samples alone" if source is None else f"samples and {source.name}"
-    _settle(out, {"data": data, **dataclasses.asdict(config)})
+    state = out / STATE_FOLDER
+    _settle(state, {"data": data, **dataclasses.asdict(config)})
     report(f"training the encoder of {generator!r} on {name}, in {out}")
     began = time.perf_counter()
     timed = lambda line: report(f"{line} | {time.perf_counter() - began:.0f} s")  # noqa: E731
-    encoder = train_encoder(generator, source, config, out / "checkpoints", timed)
+    encoder = train_encoder(generator, source, config, state / "checkpoints", timed)
     path = save_encoder(out / ENCODER_NAME, encoder)
     report(str(path))
     return path
@@ -97,15 +99,15 @@ def _open(generator: TrainedGenerator, data: str | None) -> ImageSource | None:
         raise RunError(f"the pictures {config.data} cannot be opened: {error}{hint}") from error
 
 
-def _settle(out: pathlib.Path, settings: dict) -> None:
+def _settle(folder: pathlib.Path, settings: dict) -> None:
     """Writes down how the encoder is trained, or finds that it is trained otherwise here."""
-    path, text = out / SETTINGS_NAME, json.dumps(settings, indent=2) + "\n"
+    path, text = folder / SETTINGS_NAME, json.dumps(settings, indent=2) + "\n"
     if not path.exists():
-        out.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         replace_text(path, text)
     elif path.read_text() != text:
         raise RunError(
-            f"{out} holds an encoder with other settings, see {path}: give the same ones to go on, "
+            f"{folder} holds an encoder with other settings, see {path}: give these to go on, "
             "or another --out"
         )
 
@@ -117,7 +119,7 @@ def main(argv: Sequence[str]) -> int:
     experiment_flags.check_output("out", values.out, folder=True)
     experiment_flags.require_finite(values, "learning_rate", "real_weight")
     config = fields_from_flags(values, EncoderConfig, skip=("mirror",))
-    out = pathlib.Path(values.out or pathlib.Path(values.run) / ENCODER_FOLDER)
+    out = pathlib.Path(values.out or values.run)
     try:
         run(values.run, values.data, config, out)
     except (RunError, CheckpointError, ValueError) as error:

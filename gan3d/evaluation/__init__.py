@@ -38,6 +38,9 @@ from gan3d.evaluation.pose import pose_errors as pose_errors
 from gan3d.evaluation.pose_network import PoseNetwork as PoseNetwork
 from gan3d.evaluation.pose_network import PoseRegressor as PoseRegressor
 from gan3d.evaluation.pose_network import train_pose_regressor as train_pose_regressor
+from gan3d.evaluation.reconstruction import PosedScenes as PosedScenes
+from gan3d.evaluation.reconstruction import constant_depth_errors as constant_depth_errors
+from gan3d.evaluation.reconstruction import reconstruction_errors as reconstruction_errors
 from gan3d.evaluation.report import Measurement as Measurement
 from gan3d.evaluation.report import geometry_report as geometry_report
 from gan3d.evaluation.report import measure as measure
@@ -54,6 +57,7 @@ __all__ = [
     "MissingFeaturesError",
     "PoseNetwork",
     "PoseRegressor",
+    "PosedScenes",
     "SceneViews",
     "Similarity",
     "align_by_icp",
@@ -61,6 +65,7 @@ __all__ = [
     "chamfer_distance",
     "compare_clouds",
     "compare_poses",
+    "constant_depth_errors",
     "constant_pose_errors",
     "coverage",
     "degeneracy",
@@ -83,6 +88,7 @@ __all__ = [
     "pairwise_chamfer",
     "patch_distances",
     "pose_errors",
+    "reconstruction_errors",
     "report_picture",
     "sample_surface",
     "scale_invariant_depth_error",

@@ -64,6 +64,15 @@ def reconstruction_errors(
 
     Raises:
       ValueError: there are not as many reconstructions as truths, or their lenses differ.
+
+    >>> from gan3d.scene import View
+    >>> truth = PosedScenes(scenes, View(np.array([0.0, 0.4]), np.zeros(2)), stage)
+    >>> found: PosedScenes = truth._replace(views=View(np.zeros(2), np.zeros(2)))
+    >>> errors = reconstruction_errors(found, truth)
+    >>> print(errors["pose_degrees"].round(1), bool(errors["side"][0] < errors["side"][1]))
+    [ 0.  22.9] True
+    >>> print(constant_depth_errors(truth).keys())
+    dict_keys(['side', 'mad_degrees'])
     """
     num = len(truth.views.yaw)
     if len(found.views.yaw) != num:

@@ -13,7 +13,12 @@ with `gan3d.editing`. `python -m experiments.reconstruct` does it for files.
 """
 
 from gan3d.inversion.encoder import Encoder
-from gan3d.inversion.encoder_files import EncoderError, load_encoder, save_encoder
+from gan3d.inversion.encoder_files import (
+    EncoderError,
+    load_demo_encoder,
+    load_encoder,
+    save_encoder,
+)
 from gan3d.inversion.encoder_training import EncoderConfig, train_encoder
 from gan3d.inversion.invert import Inversion, InversionConfig, invert
 
@@ -24,6 +29,7 @@ __all__ = [
     "Inversion",
     "InversionConfig",
     "invert",
+    "load_demo_encoder",
     "load_encoder",
     "save_encoder",
     "train_encoder",

@@ -13,6 +13,7 @@ import numpy as np
 from gan3d.exported import ExportError, read_arrays
 from gan3d.inversion.encoder import Encoder, EncoderNetwork
 from gan3d.inversion.style_space import StyleSpace
+from gan3d.trained import DEMO
 from gan3d.training.run import flat_parameters
 
 _PARAMS, _SPACE = "params/", "space/"
@@ -83,3 +84,17 @@ def load_encoder(path: str | os.PathLike[str]) -> Encoder:
             )
     params = structure.unflatten([jnp.asarray(leaf, jnp.float32) for leaf in leaves])
     return Encoder(network, params, space, size, generator)
+
+
+def load_demo_encoder() -> Encoder:
+    """Reads the encoder of `gan3d.load_demo()`, which comes with the package.
+
+    Raises:
+      EncoderError: this installation has none.
+
+    >>> heads, encoder = gan3d.load_demo(), load_demo_encoder()
+    >>> styles, view = encoder.encode(np.zeros((32, 32, 3), np.uint8))
+    >>> print(styles.levels.shape, encoder.check(heads))
+    (4, 64) None
+    """
+    return load_encoder(DEMO / "encoder.npz")

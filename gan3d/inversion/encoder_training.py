@@ -17,18 +17,16 @@ import functools
 import math
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from gan3d.data.pipeline import batches
 from gan3d.inversion.encoder import Encoder, EncoderNetwork, fingerprint
-from gan3d.inversion.encoder_losses import draw_samples, label_loss, return_loss
+from gan3d.inversion.encoder_steps import EncoderState, Programs, make_programs
 from gan3d.inversion.style_space import style_space
-from gan3d.inversion.unknowns import Model
 from gan3d.trained import TrainedGenerator
 from gan3d.training.checkpoint import Checkpoints
 from gan3d.training.interruption import Interrupted, StopSignals
@@ -70,13 +68,6 @@ class EncoderConfig:
     seed: int = 0
 
 
-class EncoderState(NamedTuple):
-    """What a step changes: the network's parameters, and Adam's moments."""
-
-    params: Any
-    moments: Any
-
-
 def train_encoder(
     generator: TrainedGenerator,
     source: ImageSource | None = None,
@@ -108,7 +99,7 @@ def train_encoder(
     _validate(config)
     report = report or (lambda line: None)
     network, space = _network(generator, config), style_space(generator)
-    programs = _programs(generator, network, config.batch)
+    programs = make_programs(generator, network, config.batch)
     report("compiling")
     total = config.steps + (config.real_steps if source is not None else 0)
     with contextlib.ExitStack() as stack:
@@ -136,63 +127,8 @@ def _network(generator: TrainedGenerator, config: EncoderConfig) -> EncoderNetwo
     )
 
 
-class _Programs(NamedTuple):
-    """What a training runs.
-
-    Attributes:
-      init: key -> state.
-      learn: (state, step size, key) -> state and metrics, from samples.
-      autoencode: (state, step size, key, weight, images [N, R, R, 3]) -> the same, from true
-        pictures too.
-    """
-
-    init: Callable[..., EncoderState]
-    learn: Callable[..., tuple[EncoderState, dict[str, Array]]]
-    autoencode: Callable[..., tuple[EncoderState, dict[str, Array]]]
-
-
-# Bounded, because every entry keeps its generator and compiled programs alive.
-@functools.lru_cache(maxsize=2)
-def _programs(generator: TrainedGenerator, network: EncoderNetwork, batch: int) -> _Programs:
-    size, space = generator.parts.stage.resolution, style_space(generator)
-    adam = optax.scale_by_adam(b1=0.9, b2=0.99)
-
-    def init(key):
-        params = network.init(key, jnp.zeros((size, size, 3)))["params"]
-        return EncoderState(params, adam.init(params))
-
-    def answers(params, images):
-        return jax.vmap(lambda image: network.apply({"params": params}, image))(images)
-
-    def learned(params, fixed, key):
-        samples = draw_samples(Model(generator, space), fixed, key, batch)
-        loss, degrees = jax.vmap(label_loss)(answers(params, samples.images), samples)
-        return loss.mean(), {"loss": loss.mean(), "degrees": degrees.mean()}
-
-    def autoencoded(params, fixed, key, weight, images):
-        loss, metrics = learned(params, fixed, key)
-        pictures = images.astype(jnp.float32) / 127.5 - 1
-        back = functools.partial(return_loss, Model(generator, space), fixed)
-        total, distance = jax.vmap(back)(answers(params, pictures), pictures)
-        return loss + weight * total.mean(), {**metrics, "distance": distance.mean()}
-
-    def stepper(loss):
-        @jax.jit
-        def step(state, rate, fixed, key, *others):
-            slope = jax.grad(loss, has_aux=True)
-            gradient, metrics = slope(state.params, fixed, key, *others)
-            directions, moments = adam.update(gradient, state.moments)
-            params = jax.tree.map(lambda p, d: p - rate * d, state.params, directions)
-            return EncoderState(params, moments), metrics
-
-        # The generator's parameters are arguments: as constants they would be compiled.
-        return lambda state, rate, key, *others: step(state, rate, generator.params, key, *others)
-
-    return _Programs(jax.jit(init), stepper(learned), stepper(autoencoded))
-
-
 def _steps(
-    programs: _Programs,
+    programs: Programs,
     source: ImageSource | None,
     config: EncoderConfig,
     state: EncoderState,
