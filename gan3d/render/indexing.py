@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 _BLOCK = 8
 
+# Of a scatter: what is past the end is dropped. By default negative indices would count from the
+# end, which is one more loop.
+DROP = {"mode": "drop", "wrap_negative_indices": False}
+
 
 def take(values: Array, index: Int[Array, "..."]) -> Array:
     """values[index] along the first axis, for indices in [0, len(values)).
@@ -22,7 +26,7 @@ def take(values: Array, index: Int[Array, "..."]) -> Array:
     Plain indexing also counts negative indices from the end and fills what is out of range, in
     every gather.
     """
-    return values.at[index].get(mode="promise_in_bounds")
+    return values.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 def take_all(tree: Any, index: Int[Array, "C"]) -> Any:
@@ -86,4 +90,4 @@ def places(present: Bool[Array, "N"], count: Int[Array, "N"], first, room: int) 
     (size,) = present.shape
     local = jnp.where(present & (count > first), count - 1 - first, room)
     index = jnp.arange(size, dtype=jnp.int32)
-    return jnp.full(room, size, jnp.int32).at[local].set(index, mode="drop")
+    return jnp.full(room, size, jnp.int32).at[local].set(index, **DROP)

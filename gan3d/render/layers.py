@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from gan3d.render.batching import materialized
-from gan3d.render.indexing import take
+from gan3d.render.indexing import DROP, take
 from gan3d.render.screen import Settings, clip_to_near
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _add_to_points(points, vertices, valid, cotangents) -> Float[Array, "V 3"]:
     for vertex, values in zip(vertices, cotangents, strict=True):
         row = jnp.stack([*values, jnp.zeros_like(values[0])], axis=-1)
         # Past the end, hence dropped: no contention on vertex 0.
-        total = total.at[jnp.where(valid, vertex, count)].add(row, mode="drop")
+        total = total.at[jnp.where(valid, vertex, count)].add(row, **DROP)
     return total[:, :3]
 
 

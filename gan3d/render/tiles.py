@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from gan3d.render.batching import materialized
-from gan3d.render.indexing import running, take_all
+from gan3d.render.indexing import DROP, running, take_all
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int, UInt64
@@ -82,7 +82,7 @@ def walk(stream: Stream, chunk: int, visit: Callable[[Any, Slots], Any], keys: A
         first, last_owner, keys = carry
         # A box claims its first slot; the running maximum spreads it over its other slots.
         local = jnp.where(place >= first, place - first, chunk)
-        claimed = jnp.full(chunk, -1, jnp.int32).at[local].set(boxes, mode="drop")
+        claimed = jnp.full(chunk, -1, jnp.int32).at[local].set(boxes, **DROP)
         owner = running(jnp.maximum, claimed.at[0].max(last_owner))
         slot = first + jnp.arange(chunk, dtype=jnp.int32)
         start, across, first_row, first_column = take_all(
