@@ -160,17 +160,24 @@ def _tree_scene_by_scene(function):
     return run
 
 
-def materialized(tree: Any) -> Any:
+def materialized(tree: Any, marker: jax.Array | None = None) -> Any:
     """The same arrays, computed once and stored.
 
     XLA on CPU fuses what is cheap into every use of it: an index per pixel is then computed once
     per channel and again in each gather, without vector instructions. It also drops optimization
     barriers before it fuses. A conditional stops it.
+
+    Args:
+      tree: of arrays, or static integers, which stay.
+      marker: integers of at least -1, none of which the compiler can foresee. None: the first array
+        of integers in the tree.
     """
     everything, structure = jax.tree.flatten(tree)
     leaves = [leaf for leaf in everything if not isinstance(leaf, int)]
-    integers = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.integer)]
-    if not integers or integers[0].size == 0:
+    if marker is None:
+        integers = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.integer)]
+        marker = integers[0] if integers else None
+    if marker is None or marker.size == 0:
         return tree
 
     def store(marker, *leaves):
@@ -181,7 +188,7 @@ def materialized(tree: Any) -> Any:
     def pass_on(marker, *leaves):
         return leaves
 
-    stored = iter(platform_dependent(integers[0], *leaves, cpu=store, default=pass_on))
+    stored = iter(platform_dependent(marker, *leaves, cpu=store, default=pass_on))
     return jax.tree.unflatten(
         structure, [leaf if isinstance(leaf, int) else next(stored) for leaf in everything]
     )

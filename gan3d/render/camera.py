@@ -207,7 +207,10 @@ def camera_from_world(points: Float[Array, "V 3"], camera: Camera) -> Float[Arra
     >>> print(camera_from_world(jnp.array([[0.5, 0.0, 1.0]]), look_at_camera((0.0, 0.0, -2.0))))
     [[0.5 0.  3. ]]
     """
-    return precise_product(points, camera.rotation.T) + camera.translation[None, :]
+    # Sums of columns: on CPU a small matrix product starts a thread pool.
+    x, y, z = points.T
+    axes = zip(camera.rotation, camera.translation, strict=True)
+    return jnp.stack([a[0] * x + a[1] * y + a[2] * z + shift for a, shift in axes], axis=-1)
 
 
 def project(

@@ -10,10 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from gan3d.render.batching import materialized
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Int
 
 _BLOCK = 8
+
+# Of a scatter: what is past the end is dropped. By default negative indices would count from the
+# end, which is one more loop.
+DROP = {"mode": "drop", "wrap_negative_indices": False}
 
 
 def take(values: Array, index: Int[Array, "..."]) -> Array:
@@ -22,7 +28,7 @@ def take(values: Array, index: Int[Array, "..."]) -> Array:
     Plain indexing also counts negative indices from the end and fills what is out of range, in
     every gather.
     """
-    return values.at[index].get(mode="promise_in_bounds")
+    return values.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 def take_all(tree: Any, index: Int[Array, "C"]) -> Any:
@@ -31,16 +37,45 @@ def take_all(tree: Any, index: Int[Array, "C"]) -> Any:
     Two numbers of four bytes are gathered as one of eight: half as many gathers. Needs 64-bit
     types to be enabled. No gradient.
     """
+    return _take_joined(_joined(tree), tree, index)
+
+
+def take_pairs(tree: Any, *indices: Int[Array, "C"], constant: bool = False) -> list[Any]:
+    """`take_all` at each of some lists of indices, also where 64-bit types are not enabled.
+
+    Args:
+      tree: as of `take_all`.
+      indices: the lists.
+      constant: whether the compiler knows the tree: it then joins the numbers itself.
+    """
+    with jax.enable_x64(True):
+        joined = _joined(tree)
+        if not constant:
+            # Stored, or each gather would join its numbers anew.
+            joined = materialized(joined, indices[0])
+        return [_take_joined(joined, tree, index) for index in indices]
+
+
+def _joined(tree):
+    """The arrays of four bytes per number in pairs."""
+    narrow = _narrow(tree)
+    pairs = zip(narrow[::2], narrow[1::2], strict=False)
+    return [_bits(first) | (_bits(second) << np.uint64(32)) for first, second in pairs]
+
+
+def _take_joined(joined, tree, index):
     leaves, structure = jax.tree.flatten(tree)
-    arrays = [leaf for leaf in leaves if not isinstance(leaf, int)]
-    narrow = [a for a in arrays if a.dtype.itemsize == 4]
-    taken = {}
-    for first, second in zip(narrow[::2], narrow[1::2], strict=False):
-        both = take(_bits(first) | (_bits(second) << np.uint64(32)), index)
+    narrow, taken = _narrow(tree), {}
+    for k, both in enumerate(take(pair, index) for pair in joined):
+        first, second = narrow[2 * k : 2 * k + 2]
         taken[id(first)] = _from_bits(both, first.dtype)
         taken[id(second)] = _from_bits(both >> np.uint64(32), second.dtype)
     get = lambda a: taken[id(a)] if id(a) in taken else take(a, index)  # noqa: E731
     return jax.tree.unflatten(structure, [a if isinstance(a, int) else get(a) for a in leaves])
+
+
+def _narrow(tree):
+    return [a for a in jax.tree.leaves(tree) if not isinstance(a, int) and a.dtype.itemsize == 4]
 
 
 def _bits(values):
@@ -86,4 +121,4 @@ def places(present: Bool[Array, "N"], count: Int[Array, "N"], first, room: int) 
     (size,) = present.shape
     local = jnp.where(present & (count > first), count - 1 - first, room)
     index = jnp.arange(size, dtype=jnp.int32)
-    return jnp.full(room, size, jnp.int32).at[local].set(index, mode="drop")
+    return jnp.full(room, size, jnp.int32).at[local].set(index, **DROP)

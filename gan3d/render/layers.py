@@ -9,6 +9,7 @@ Shape letters: V vertices, F faces, N pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from gan3d.render.batching import materialized
-from gan3d.render.indexing import take
+from gan3d.render.indexing import DROP, take, take_pairs
 from gan3d.render.screen import Settings, clip_to_near
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def pixel_centres(
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def surface_layer(settings: Settings, points, faces, face, pixel) -> Layer:
     """`surface_values` with its hand-written gradient."""
-    return surface_values(settings, points, faces, face, pixel)
+    return _surface(_surface_terms(settings, points, faces, face, pixel, take_pairs))
 
 
 def surface_values(
@@ -67,7 +68,10 @@ def surface_values(
 
     A face so thin that rounding decides where in it the pixel lies shows its centroid.
     """
-    terms = _surface_terms(settings, points, faces, face, pixel)
+    return _surface(_surface_terms(settings, points, faces, face, pixel, _gather_points))
+
+
+def _surface(terms: _SurfaceTerms) -> Layer:
     depth = sum(b * z for b, z in zip(terms.barycentric, terms.z, strict=True))
     return Layer(
         tuple(terms.barycentric), jnp.where(terms.valid, depth, 0), terms.valid.astype(depth.dtype)
@@ -87,14 +91,14 @@ def _surface_bwd(settings, residuals, cotangent):
         dL/dz_k = g_depth b_k - dL/dw_k E_k / z_k^2.
     """
     _, cotangent = materialized((residuals[2], cotangent))
-    t = _surface_terms(settings, *residuals)
+    t = _surface_terms(settings, *residuals, take_pairs)
     g_depth = jnp.where(t.reliable, cotangent.depth, 0)
     h = [
         jnp.where(t.reliable, g, 0) + g_depth * z
         for g, z in zip(cotangent.barycentric, t.z, strict=True)
     ]
     mean = h[0] * t.barycentric[0] + h[1] * t.barycentric[1] + h[2] * t.barycentric[2]
-    g_weight = [(a - mean) / t.total for a in h]
+    g_weight = [(a - mean) * t.over for a in h]
     g_area = [g * inverse for g, inverse in zip(g_weight, t.inverse, strict=True)]
     g_z = [g_depth * b for b in t.barycentric]
     if not settings.orthographic:
@@ -126,7 +130,7 @@ def margin_values(
     """The point of the chosen edge (-1: none) closest to the pixel's centre, fading with its
     distance."""
     valid, corner = half_edge >= 0, half_edge % 3
-    a, b = (_gather_points(points, vertex) for vertex in _edge_vertices(faces, half_edge))
+    a, b = _gather_points(points.T, *_edge_vertices(faces, half_edge))
     share, depth, alpha = _edge_values(settings, pixel, valid, a, b)
     barycentric = (
         jnp.where(corner == k, 1 - share, 0) + jnp.where((corner + 1) % 3 == k, share, 0)
@@ -151,7 +155,7 @@ def _margin_bwd(settings, residuals, cotangent):
     )
     wanted = pick((corner + 1) % 3) - pick(corner), cotangent.depth, cotangent.alpha
     vertices = _edge_vertices(faces, half_edge)
-    ends = (_gather_points(points, vertex) for vertex in vertices)
+    ends = _gather_points(points.T, *vertices)
     _, pull_back = jax.vjp(partial(_edge_values, settings, pixel, valid), *ends)
     _, cotangents = materialized(
         (half_edge, pull_back(tuple(jnp.where(valid, g, 0) for g in wanted)))
@@ -172,26 +176,28 @@ class _SurfaceTerms(NamedTuple):
     inverse: list[Array]  # 1 / z, or 1 in an orthographic view
     area: list[Array]  # E_k: doubled area of the pixel centre and the edge opposite corner k
     barycentric: list[Array]
-    total: Array
+    over: Array  # 1 / S, see `_surface_bwd`
     valid: Array
     reliable: Array
 
 
-def _surface_terms(settings: Settings, points, faces, face, pixel) -> _SurfaceTerms:
+def _surface_terms(settings: Settings, points, faces, face, pixel, gather) -> _SurfaceTerms:
     valid, index = face >= 0, jnp.maximum(face, 0)
-    vertices = materialized([take(faces[:, k], index) for k in range(3)])
-    corners = [_gather_points(points, vertex) for vertex in vertices]
+    (vertices,) = take_pairs([faces[:, k] for k in range(3)], index, constant=True)
+    x, y, z = points[:, 0], points[:, 1], _safe(points[:, 2])
+    # Divided vertex by vertex: a picture has more pixels.
+    columns = x, y, z, jnp.ones_like(z) if settings.orthographic else 1 / z
+    corners = gather(columns, *vertices)
+    x, y, z, inverse = (list(column) for column in zip(*corners, strict=True))
     px, py = pixel_centres(pixel, settings, points.dtype)
-    x, y = [c[0] - px for c in corners], [c[1] - py for c in corners]
-    z = [_safe(c[2], valid) for c in corners]
-    inverse = [jnp.ones_like(a) if settings.orthographic else 1 / a for a in z]
+    x, y = [a - px for a in x], [a - py for a in y]
     area = [x[i] * y[j] - y[i] * x[j] for i, j in ((1, 2), (2, 0), (0, 1))]
     limit = RELIABLE_DOUBLE_AREA[px.dtype.itemsize]
     reliable = valid & (jnp.abs(area[0] + area[1] + area[2]) > limit)
     weight = [a * b for a, b in zip(area, inverse, strict=True)]
-    total = _safe(weight[0] + weight[1] + weight[2], reliable)
-    barycentric = [jnp.where(reliable, w / total, valid / 3) for w in weight]
-    return _SurfaceTerms(vertices, x, y, z, inverse, area, barycentric, total, valid, reliable)
+    over = 1 / _safe(weight[0] + weight[1] + weight[2], reliable)
+    barycentric = [jnp.where(reliable, w * over, valid / 3) for w in weight]
+    return _SurfaceTerms(vertices, x, y, z, inverse, area, barycentric, over, valid, reliable)
 
 
 def _edge_vertices(faces: Int[Array, "F 3"], half_edge: Int[Array, "N"]) -> tuple[Array, Array]:
@@ -231,8 +237,8 @@ def _edge_values(settings: Settings, pixel, valid, a: Point, b: Point):
     return (1 - share) * low + share * high, 1 / total, alpha
 
 
-def _gather_points(points: Float[Array, "V 3"], vertex: Int[Array, "N"]) -> Point:
-    return tuple(take(points[:, i], vertex) for i in range(3))
+def _gather_points(columns: Sequence[Array], *vertices: Int[Array, "N"]) -> list[tuple[Array, ...]]:
+    return [tuple(take(column, vertex) for column in columns) for vertex in vertices]
 
 
 def _add_to_points(points, vertices, valid, cotangents) -> Float[Array, "V 3"]:
@@ -242,10 +248,10 @@ def _add_to_points(points, vertices, valid, cotangents) -> Float[Array, "V 3"]:
     for vertex, values in zip(vertices, cotangents, strict=True):
         row = jnp.stack([*values, jnp.zeros_like(values[0])], axis=-1)
         # Past the end, hence dropped: no contention on vertex 0.
-        total = total.at[jnp.where(valid, vertex, count)].add(row, mode="drop")
+        total = total.at[jnp.where(valid, vertex, count)].add(row, **DROP)
     return total[:, :3]
 
 
-def _safe(value: Array, valid: Bool[Array, "N"]) -> Array:
+def _safe(value: Array, valid: Bool[Array, "N"] | bool = True) -> Array:
     """The value where it may divide, one elsewhere."""
     return jnp.where(valid & (value != 0), value, jnp.ones_like(value))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan3d.render.indexing import places, running, take
+from gan3d.render.indexing import DROP, places, running, take
 from gan3d.render.platforms import platform_dependent
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def add_at_margins(
     def listed(variables, constants, state, half_edge):
         def one(pixel, inner, found, state):
             added = rows(variables, constants, take(state, inner), found, inner)
-            return state.at[pixel].add(added, mode="drop", unique_indices=True)
+            return state.at[pixel].add(added, **DROP, unique_indices=True)
 
         return _over_windows(one, room, half_edge, state)
 
@@ -76,7 +76,7 @@ def add_at_margins(
             listed = (pixel < state.shape[0])[:, None]
             g_variables, g_here = pull_back(jnp.where(listed, take(cotangent, inner), 0))
             total, g_state = totals
-            g_state = g_state.at[pixel].add(g_here, mode="drop", unique_indices=True)
+            g_state = g_state.at[pixel].add(g_here, **DROP, unique_indices=True)
             return jax.tree.map(jnp.add, total, g_variables), g_state
 
         nothing = jax.tree.map(jnp.zeros_like, variables)

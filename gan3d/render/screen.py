@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan3d.render.indexing import take_all
+from gan3d.render.indexing import take_pairs
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -52,9 +51,8 @@ class Corners(NamedTuple):
 
 def gather_corners(points: Float[Array, "V 3"], faces: Int[Array, "F 3"]) -> Corners:
     """Coordinates by corner; no gradient."""
-    with jax.enable_x64(True):
-        columns = tuple(points[:, i] for i in range(3))
-        corners = [take_all(columns, faces[:, k]) for k in range(3)]
+    columns = tuple(points[:, i] for i in range(3))
+    corners = take_pairs(columns, *(faces[:, k] for k in range(3)))
     return Corners(*zip(*corners, strict=True))
 
 

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from gan3d.render import layers, margins, texture
+from gan3d.render.batching import materialized
 from gan3d.render.derivatives import uv_changes
-from gan3d.render.indexing import take
+from gan3d.render.indexing import take, take_pairs
 from gan3d.render.layers import Layer, pixel_centres
 from gan3d.render.screen import Settings
 from gan3d.render.visibility import Visible
@@ -121,7 +122,7 @@ def shade_picture(
     for face, half_edges in reversed(list(zip(*_flat(visible), strict=True))):
         layer = rules.surface(settings, points, faces, face, pixel)
         color = _colors(settings, look, rules, variables, fixed, face, pixel, layer)
-        share = _share(look, variables, layer._replace(alpha=lax.stop_gradient(layer.alpha)), color)
+        share = _share(look, variables, lax.stop_gradient(layer.alpha), color, has_gradient=False)
         state = share * color + (1 - share) * state
         for half_edge in reversed(half_edges):
             if settings.margin > 0:
@@ -145,14 +146,19 @@ def _margin_over(settings, look, rules, variables, fixed, state, half_edge, pixe
     layer = rules.margin(settings, variables.points, fixed.faces, half_edge, pixel)
     face = jnp.where(half_edge >= 0, half_edge // 3, -1)
     color = _colors(settings, look, rules, variables, fixed, face, pixel, layer)
-    return _share(look, variables, layer, color) * (color - state)
+    # Stored, or each channel would look the texture up for itself.
+    color = materialized(color, pixel)
+    return _share(look, variables, layer.alpha, color) * (color - state)
 
 
-def _share(look, variables, layer, rows):
+def _share(look, variables, alpha, rows, has_gradient=True):
     """Opacity of a layer, for every channel of its rows."""
+    if variables.opacity is None and not has_gradient:
+        # Part of the loops that use it, where stacked copies are one of their own.
+        return jnp.broadcast_to(look.opacity * alpha[:, None], rows.shape)
     opacity = look.opacity if variables.opacity is None else variables.opacity
     # Stacked copies: their transpose is a short sum, that of a broadcast a reduction, slow on CPU.
-    return jnp.stack([opacity * layer.alpha] * rows.shape[1], axis=-1)
+    return jnp.stack([opacity * alpha] * rows.shape[1], axis=-1)
 
 
 def _colors(settings, look, rules, variables, fixed, face, pixel, layer):
@@ -160,7 +166,11 @@ def _colors(settings, look, rules, variables, fixed, face, pixel, layer):
     points, table = variables.points, variables.texels
     corner_uvs = fixed.corner_uvs if variables.corner_uvs is None else variables.corner_uvs
     index = jnp.maximum(face, 0)
-    corners = [[take(corner_uvs[:, k, i], index) for k in range(3)] for i in range(2)]
+    columns = [[corner_uvs[:, k, i] for k in range(3)] for i in range(2)]
+    if variables.corner_uvs is None:
+        (corners,) = take_pairs(columns, index, constant=True)
+    else:
+        corners = [[take(column, index) for column in axis] for axis in columns]
     weigh = lambda corner: sum(w * c for w, c in zip(layer.barycentric, corner, strict=True))  # noqa: E731
     change = None
     if look.mipmaps:
@@ -168,7 +178,8 @@ def _colors(settings, look, rules, variables, fixed, face, pixel, layer):
         change = uv_changes(
             points, fixed.faces, corners, face, layer.barycentric, centres, settings.orthographic
         )
-    uv = [weigh(corner) for corner in corners]
+    # Stored, for a look-up uses them several times.
+    uv = materialized([weigh(corner) for corner in corners], index)
     return texture.look_up(table, look.sizes, uv, change, look.wraps, rules.blend)
 
 

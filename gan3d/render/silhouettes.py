@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan3d.render.indexing import places, running, take, take_all
+from gan3d.render.indexing import DROP, places, running, take, take_all
 from gan3d.render.screen import Settings, clip_to_near, turned
 from gan3d.render.tiles import (
     TILE,
@@ -187,5 +187,5 @@ def _visit_edges(shown, surface, behind, taken, settings: Settings, edges: _Edge
             shows = shows & outside & slots.live & (distance2 < dtype.type(settings.margin) ** 2)
             shows = shows & (row < height) & (column < width)
             pixel = jnp.where(shows, pixel, keys.shape[0])
-            keys = keys.at[pixel].min(pack(distance2, half_edge), mode="drop")
+            keys = keys.at[pixel].min(pack(distance2, half_edge), **DROP)
     return keys

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from gan3d.render.batching import differentiable_scene_by_scene, materialized, traced_once
-from gan3d.render.indexing import take
+from gan3d.render.indexing import DROP, take
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -319,7 +319,7 @@ def _blend_bwd(residuals, cotangent):
         corners, ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y), strict=True
     ):
         target = jnp.where(wanted, index, texels.shape[0])
-        g_texels = g_texels.at[target].add(cotangent * weight, mode="drop")
+        g_texels = g_texels.at[target].add(cotangent * weight, **DROP)
     return g_texels, None, g_x.astype(residuals[2].dtype), g_y.astype(residuals[3].dtype)
 
 

@@ -18,13 +18,14 @@ import numpy as np
 from jax import lax
 
 from gan3d.render.batching import materialized
-from gan3d.render.indexing import running, take_all
+from gan3d.render.indexing import DROP, running, take_all
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float, Int, UInt64
+    from jaxtyping import Array, Bool, Float, Int, UInt32, UInt64
 
 TILE = 2  # pixels along a tile's side; 2 was the fastest of 1, 2, 4 and 8 on CPU.
 NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
+NO_BITS = np.uint32(0xFFFFFFFF)
 
 
 class Boxes(NamedTuple):
@@ -82,8 +83,9 @@ def walk(stream: Stream, chunk: int, visit: Callable[[Any, Slots], Any], keys: A
         first, last_owner, keys = carry
         # A box claims its first slot; the running maximum spreads it over its other slots.
         local = jnp.where(place >= first, place - first, chunk)
-        claimed = jnp.full(chunk, -1, jnp.int32).at[local].set(boxes, mode="drop")
-        owner = running(jnp.maximum, claimed.at[0].max(last_owner))
+        claimed = jnp.full(chunk, -1, jnp.int32).at[local].set(boxes, **DROP)
+        # Stored, or every gather would compute its indices again.
+        owner = materialized(running(jnp.maximum, claimed.at[0].max(last_owner)))
         slot = first + jnp.arange(chunk, dtype=jnp.int32)
         start, across, first_row, first_column = take_all(
             (stream.start, stream.across, stream.row, stream.column), owner
@@ -92,6 +94,8 @@ def walk(stream: Stream, chunk: int, visit: Callable[[Any, Slots], Any], keys: A
         tile_row = _quotient(tile, across)
         row = first_row + TILE * tile_row
         column = first_column + TILE * (tile - tile_row * across)
+        # Stored, or they would be computed again for every pixel.
+        row, column = materialized((row, column))
         keys = visit(keys, Slots(owner, row, column, slot < stream.total))
         return first + jnp.int32(chunk), owner[-1], keys
 
@@ -130,7 +134,16 @@ def pack(
     What is not greater than `above`, or no number, comes after all others; `unpack` drops it. That
     costs one subtraction, for the bits of floats that are not negative sort like integers.
     """
-    bits = lax.bitcast_convert_type(order.astype(jnp.float32), jnp.uint32) - _first_bits(above)
+    return join(order_bits(order, above), index)
+
+
+def order_bits(order: Float[Array, "C"], above: float = -1.0) -> UInt32[Array, "C"]:
+    """The first four bytes of a key."""
+    return lax.bitcast_convert_type(order.astype(jnp.float32), jnp.uint32) - _first_bits(above)
+
+
+def join(bits: UInt32[Array, "C"], index: Int[Array, "C"]) -> UInt64[Array, "C"]:
+    """Keys of `order_bits` and indices."""
     return (bits.astype(jnp.uint64) << np.uint64(32)) | index.astype(jnp.uint64)
 
 
