@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 LOOK_STEPS = 20  # between two looks at whether it still gets better
+_FLOOR = 1e-3  # of the distance: a quarter of a step of 8 bits
 _LAST_RATE = 0.05  # part of the rates that is left in the end
 _LEAST_FACTOR = 1 / 8  # of the rates, below which there is nothing left to gain
 
@@ -114,7 +115,9 @@ def make_step(
         model = Model(generator, space)
         picture = render_scene(scene_at(model, params, unknowns), unknowns.view, stage).image
         distance = pyramid_distance(picture, target)
-        return distance + prior_term(model, priors, unknowns), distance
+        # The logarithm of a distance is the likelihood of absolute errors of unknown scale: what
+        # the generator cannot show makes the priors count for more, and in the end they yield.
+        return jnp.log(distance + _FLOOR) + prior_term(model, priors, unknowns), distance
 
     @jax.jit
     def step(params, space, priors, targets, descent, rates):

@@ -53,7 +53,8 @@ class InversionConfig:
       view_rate: the same for yaw and pitch, radians.
       level_rate: the same for what w+ adds.
       paint_rate: the same for colours.
-      style_weight: of the distance from the latents' mean, see `Priors`.
+      style_weight: of the distance from the latents' mean, see `Priors`; all weights stand beside
+        the logarithm of the distance between the pictures.
       level_weight: of the distance of w+ from w.
       background_weight: of the background's latent.
       view_weight: of viewpoints beyond p_v.
@@ -68,17 +69,17 @@ class InversionConfig:
     viewpoints: int = 6
     search_steps: int = 40
     kept: int = 2
-    style_steps: int = 150
+    style_steps: int = 100
     detail_steps: int = 100
     style_rate: float = 0.1
-    view_rate: float = 0.03
+    view_rate: float = 0.02
     level_rate: float = 0.03
     paint_rate: float = 0.01
-    style_weight: float = 1e-3
-    level_weight: float = 1e-2
-    background_weight: float = 1e-3
-    view_weight: float = 1.0
-    paint_weight: float = 0.1
+    style_weight: float = 0.3
+    level_weight: float = 1.0
+    background_weight: float = 0.05
+    view_weight: float = 20.0
+    paint_weight: float = 5.0
     tolerance: float = 0.01
     batch: int = 16
 

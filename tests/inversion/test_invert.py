@@ -39,7 +39,7 @@ def made(heads):
 @pytest.fixture(scope="module")
 def found(heads, made):
     lines = []
-    config = InversionConfig(viewpoints=4, kept=1, search_steps=40, style_steps=120)
+    config = InversionConfig(viewpoints=4, kept=1, style_steps=80, detail_steps=60)
     return invert(heads, made[0], config=config, report=lines.append), lines
 
 
