@@ -18,7 +18,7 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -156,27 +156,40 @@ def reconstruct(
     Returns:
       What was found, as numpy arrays.
     """
-    began = time.perf_counter()
-    found = jax.device_get(invert(generator, pictures.images, encoder, config, report))
-    seconds = time.perf_counter() - began
     out.mkdir(parents=True, exist_ok=True)
+    began, parts, lines = time.perf_counter(), [], []
+    if encoder is None:
+        report(
+            "no encoder: starting from several viewpoints (experiments.train_encoder trains one)"
+        )
+    for found in _blocks(generator, pictures.images, encoder, config, report):
+        parts.append(found)
+        for i in range(len(found.psnr)):
+            lines.append(_measured(pictures.names[len(lines)], found, i))
+            if mesh != "none":
+                path = out / f"{len(lines) - 1:03d}_{pathlib.Path(lines[-1]['name']).stem}.{mesh}"
+                generator.save_mesh(path, jax.tree.map(lambda a, i=i: a[i], found.scene))
+            report(_sentence(lines[-1]))
+        # Block by block: an interruption leaves the meshes and numbers there are.
+        summary = {"seconds": round(time.perf_counter() - began, 1), "pictures": lines}
+        replace_text(out / "reconstructions.json", json.dumps(summary, indent=2) + "\n")
+    found = jax.tree.map(lambda *a: np.concatenate(a), *parts)
+    save_scenes(out / "reconstructions.npz", pictures.names, found)
     shown = jax.tree.map(lambda a: a[:rows], found)
     sheet = reconstruction_sheet(generator, pictures.images[:rows], shown)
     save_png(out / "sheet.png", picture_of(sheet))
-    save_scenes(out / "reconstructions.npz", pictures.names, found)
-    lines = [_measured(name, found, i) for i, name in enumerate(pictures.names)]
-    summary = {"seconds": round(seconds, 1), "pictures": lines}
-    replace_text(out / "reconstructions.json", json.dumps(summary, indent=2) + "\n")
-    for i, line in enumerate(lines):
-        if mesh != "none":
-            path = out / f"{i:03d}_{pathlib.Path(line['name']).stem}.{mesh}"
-            generator.save_mesh(path, jax.tree.map(lambda a, i=i: a[i], found.scene))
-        report(
-            f"{line['name']}: yaw {line['yaw_degrees']:.0f}, pitch {line['pitch_degrees']:.0f} "
-            f"degrees, PSNR {line['psnr']:.1f} dB"
-        )
-    report(f"{len(lines)} pictures in {seconds:.0f} s: {out / 'sheet.png'}")
+    report(f"{len(lines)} pictures in {summary['seconds']:.0f} s: {out / 'sheet.png'}")
     return found
+
+
+def _blocks(generator, images, encoder, config: InversionConfig, report) -> Iterator[Inversion]:
+    """Inversions of `config.batch` pictures each, as numpy arrays."""
+    size = min(config.batch, len(images))
+    for first in range(0, len(images), size):
+        # A short last block is filled up: another size would be another program.
+        some = np.minimum(np.arange(first, first + size), len(images) - 1)
+        found = jax.device_get(invert(generator, images[some], encoder, config, report))
+        yield jax.tree.map(lambda a, n=min(size, len(images) - first): a[:n], found)
 
 
 def save_scenes(path: pathlib.Path, names: Sequence[str], found: Inversion) -> None:
@@ -194,6 +207,11 @@ def _measured(name: str, found: Inversion, i: int) -> dict[str, Any]:
         "pitch_degrees": round(math.degrees(found.view.pitch[i]), 2),
         "psnr": round(float(found.psnr[i]), 2),
     }
+
+
+def _sentence(line: dict[str, Any]) -> str:
+    where = f"yaw {line['yaw_degrees']:.0f}, pitch {line['pitch_degrees']:.0f} degrees"
+    return f"{line['name']}: {where}, PSNR {line['psnr']:.1f} dB"
 
 
 def main(argv: Sequence[str]) -> int:

@@ -18,10 +18,10 @@ from experiments.killed_run import final_state, metrics_but_speed, write_photogr
 
 # Long enough that the signals arrive before the end, small enough for a few seconds.
 SIZES = dict(
-    images=480,
+    images=320,
     batch=4,
     log_interval_images=4,
-    sheet_interval_images=480,
+    sheet_interval_images=320,
     checkpoint_interval_images=40,
 )
 
@@ -50,15 +50,15 @@ def test_sigterm_and_sigkill_change_nothing(workplace):
     assert code == 0, output
 
     run_dir = workplace / "disturbed"
-    code, output = stop(start(workplace, "disturbed"), run_dir, 120, signal.SIGTERM)
+    code, output = stop(start(workplace, "disturbed"), run_dir, 80, signal.SIGTERM)
     assert code == 128 + signal.SIGTERM, output
     assert "the same command continues" in output
-    assert 120 <= logged(run_dir) < SIZES["images"], "the signal came too late to be a test"
+    assert 80 <= logged(run_dir) < SIZES["images"], "the signal came too late to be a test"
 
-    code, output = stop(start(workplace, "disturbed"), run_dir, 280, signal.SIGKILL)
+    code, output = stop(start(workplace, "disturbed"), run_dir, 180, signal.SIGKILL)
     assert code == -signal.SIGKILL, output
     assert "resuming at " in output
-    assert 280 <= logged(run_dir) < SIZES["images"], "the signal came too late to be a test"
+    assert 180 <= logged(run_dir) < SIZES["images"], "the signal came too late to be a test"
 
     code, output = finish(start(workplace, "disturbed"))
     assert code == 0, output
