@@ -189,7 +189,8 @@ def _blocks(generator, images, encoder, config: InversionConfig, report) -> Iter
         # A short last block is filled up: another size would be another program.
         some = np.minimum(np.arange(first, first + size), len(images) - 1)
         found = jax.device_get(invert(generator, images[some], encoder, config, report))
-        yield jax.tree.map(lambda a, n=min(size, len(images) - first): a[:n], found)
+        num = min(size, len(images) - first)
+        yield jax.tree.map(lambda a, num=num: a[:num], found)
 
 
 def save_scenes(path: pathlib.Path, names: Sequence[str], found: Inversion) -> None:
