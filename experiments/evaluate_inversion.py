@@ -3,11 +3,11 @@
     python -m experiments.evaluate_inversion --run=runs/demo
     python -m experiments.evaluate_inversion --run=runs/demo --resolution=64 --heads=16
 
-Prints a table and writes inversion.json, inversion.md and inversion.png (the first heads) into
-RUN/inversion, or --out. Rows: the encoder's answers, if the run has one | the descent from
-several viewpoints | the descent from the encoder's answers | the nearest of many samples | the mean
-object, from the true viewpoint; its pose is the prior's middle | one depth for all pixels, in the
-true outline. Depth (SIDE, MAD) and outline (IoU) are compared in the input view at 64 x 64, the
+Prints a table and writes inversion.json, inversion.md and, of the first heads, inversion.png and
+editing.png into RUN/inversion, or --out. Rows: the encoder's answers, if the run has one | the
+descent from several viewpoints | the descent from the encoder's answers | the nearest of many
+samples | the mean object, from the true viewpoint; its pose is the prior's middle | one depth for
+all pixels, in the true outline. Depth (SIDE, MAD) and outline (IoU) are compared in the input view at 64 x 64, the
 novel views are those 30 degrees to the left and to the right of it.
 """
 
@@ -35,8 +35,9 @@ from gan3d.data.heads import HeadsSource, head_scenes
 from gan3d.evaluation import PosedScenes, constant_depth_errors, reconstruction_errors
 from gan3d.inversion import Encoder, EncoderError, Inversion, InversionConfig, invert
 from gan3d.inversion.nearest import nearest_samples
+from gan3d.reconstruction_sheets import editing_sheet, reconstruction_sheet
 from gan3d.scene import View
-from gan3d.sheets import picture_of, reconstruction_sheet
+from gan3d.sheets import picture_of
 from gan3d.trained import TrainedGenerator, load
 from gan3d.training.directory import replace_text
 from gan3d.training.run import RunError
@@ -207,6 +208,9 @@ def run(
     shown = jax.tree.map(lambda a: a[:SHEET_ROWS], found)
     sheet = reconstruction_sheet(generator, heads.images[:SHEET_ROWS], shown)
     save_png(out / "inversion.png", picture_of(sheet))
+    if num > 1:
+        edits = editing_sheet(generator, shown.scene, shown.view)
+        save_png(out / "editing.png", picture_of(edits))
     report(str(out / "inversion.png"))
     return result
 

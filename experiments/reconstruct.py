@@ -4,9 +4,9 @@
     python -m experiments.reconstruct --run=runs/mine --images=folder --encoder=none
 
 Writes into RUN/reconstructions, or --out: sheet.png (input | reconstruction | normals | from
-elsewhere), a mesh per picture, reconstructions.json (viewpoint in degrees, PSNR in dB), and
-reconstructions.npz (styles and scenes, for gan3d.editing). Pictures are cropped to their middle
-square. An encoder in the run (`python -m experiments.train_encoder`) gives a better start and
+elsewhere), edits.png (paint and shapes swapped, in other light, turned), a mesh per picture,
+reconstructions.json (viewpoint in degrees, PSNR in dB), and reconstructions.npz (styles and scenes,
+for gan3d.editing). Pictures are cropped to their middle square. An encoder in the run (`python -m experiments.train_encoder`) gives a better start and
 saves time; --noinvert keeps its answers as they are.
 """
 
@@ -40,7 +40,8 @@ from gan3d.inversion import (
     invert,
     load_encoder,
 )
-from gan3d.sheets import picture_of, reconstruction_sheet
+from gan3d.reconstruction_sheets import editing_sheet, reconstruction_sheet
+from gan3d.sheets import picture_of
 from gan3d.trained import TrainedGenerator, load
 from gan3d.training.directory import replace_text
 from gan3d.training.run import RunError
@@ -178,6 +179,9 @@ def reconstruct(
     shown = jax.tree.map(lambda a: a[:rows], found)
     sheet = reconstruction_sheet(generator, pictures.images[:rows], shown)
     save_png(out / "sheet.png", picture_of(sheet))
+    if len(lines) > 1:
+        edits = editing_sheet(generator, shown.scene, shown.view)
+        save_png(out / "edits.png", picture_of(edits))
     report(f"{len(lines)} pictures in {summary['seconds']:.0f} s: {out / 'sheet.png'}")
     return found
 

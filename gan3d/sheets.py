@@ -25,14 +25,11 @@ from gan3d.visualize import CANONICAL_YAW_DEGREES, SHEET_COLUMNS, image_grid, to
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, UInt8
 
-    from gan3d.inversion import Inversion
-
 __all__ = [
     "Sheet",
     "interpolation_sheet",
     "mixing_sheet",
     "picture_of",
-    "reconstruction_sheet",
     "samples_sheet",
     "truncation_sheet",
 ]
@@ -40,7 +37,6 @@ __all__ = [
 RESOLUTION = 256  # the mesh has none; sharp in print at the size of a cell
 PSI = (1.0, 0.7, 0.5, 0.3, 0.0)
 INTERPOLATION_YAW_DEGREES = (-45.0, 0.0, 45.0)
-NOVEL_YAW_DEGREES = (-60.0, -30.0, 0.0, 30.0, 60.0)
 OBLIQUE = View(math.radians(-25), math.radians(5))  # both face and relief can be seen
 _NAMES = ("coarse", "middle", "fine")
 
@@ -145,7 +141,7 @@ def interpolation_sheet(
     titles = [f"{t:.2f}".rstrip("0").rstrip(".") for t in np.linspace(0, 1, num)]
     about = "From one random latent to another, linear in w" + _truncated(truncation)
     return Sheet(
-        _rows(generator, shots, num, resolution), tuple(titles), _degrees(yaws), about=about
+        _rows(generator, shots, num, resolution), tuple(titles), degrees(yaws), about=about
     )
 
 
@@ -219,48 +215,6 @@ def mixing_sheet(
     return Sheet(cells, column_groups=columns, row_groups=tuple(groups), about=about)
 
 
-def reconstruction_sheet(
-    generator: TrainedGenerator,
-    images: UInt8[np.ndarray, "N R R 3"],
-    found: Inversion,
-    resolution: int = RESOLUTION,
-) -> Sheet:
-    """A row per picture: input, reconstruction, normals, and the reconstruction from elsewhere.
-
-    Args:
-      generator: G.
-      images: what was inverted.
-      found: what `gan3d.inversion.invert` made of them.
-      resolution: of the rendered pictures, pixels.
-
-    >>> from gan3d.inversion import InversionConfig, invert
-    >>> images = np.zeros((1, 8, 8, 3), np.uint8)
-    >>> config = InversionConfig(viewpoints=1, search_steps=0, style_steps=1, detail_steps=0)
-    >>> sheet = reconstruction_sheet(generator, images, invert(generator, images, config=config))
-    >>> print(sheet.column_titles[:4])
-    ('input', 'reconstruction', 'normals', '-60°')
-    """
-    scenes, views = (
-        [type(batch)(*one) for one in zip(*map(np.asarray, batch), strict=True)]
-        for batch in (found.scene, found.view)
-    )
-    novel = [_view(yaw) for yaw in NOVEL_YAW_DEGREES]
-    shots = [
-        Shot(scene, view)
-        for scene, own in zip(scenes, views, strict=True)
-        for view in (own, *novel)
-    ]
-    drawn = list(pictures(generator, shots, resolution, normals=True))
-    cells, step = [], 1 + len(novel)
-    for i, image in enumerate(np.asarray(images)):
-        own, *others = drawn[i * step : (i + 1) * step]
-        cells.append([image, own.image, own.normals, *(other.image for other in others)])
-    titles = ("input", "reconstruction", "normals", *_degrees(NOVEL_YAW_DEGREES))
-    groups = (Group(3, 2 + len(novel), "from elsewhere, by yaw"),)
-    about = "Shape, texture, background and viewpoint were found from the input alone"
-    return Sheet(cells, titles, column_groups=groups, about=about)
-
-
 def style_ranges(num_levels: int) -> dict[str, list[int]]:
     """Levels by name, coarse, middle and fine; of two levels there is no middle."""
     names = _NAMES if num_levels > 2 else _NAMES[::2][:num_levels]
@@ -294,7 +248,8 @@ def _view(yaw_degrees: float) -> View:
     return View(math.radians(yaw_degrees), 0.0)
 
 
-def _degrees(yaws: Sequence[float]) -> tuple[str, ...]:
+def degrees(yaws: Sequence[float]) -> tuple[str, ...]:
+    """Titles for yaws in degrees."""
     return tuple(f"{yaw:+.0f}°" if yaw else "0°" for yaw in yaws)
 
 

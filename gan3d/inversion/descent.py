@@ -65,7 +65,7 @@ def descend(
     """Steps of Adam on N pictures at once.
 
     The rates fall along a cosine, and by a half whenever `LOOK_STEPS` steps have made the mean
-    distance less by no more than `tolerance` of it; after the third time it stops.
+    distance less by no more than `tolerance` of it; when that leaves less than an eighth, it stops.
 
     Args:
       problem: the pictures and the model.

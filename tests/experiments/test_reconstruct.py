@@ -55,6 +55,7 @@ def test_a_folder_becomes_meshes_a_sheet_and_numbers(run_dir, images, tmp_path, 
     assert "skipped text.png: cannot identify image file" in text and "2 pictures in" in text
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape == (*grid_origin(2, 8, 128, has_header=True), 3)
+    assert Image.open(tmp_path / "edits.png").size[1] == sheet.shape[0]
     for name in ("000_a.glb", "001_b.glb"):
         (mesh,) = trimesh.load(tmp_path / name).geometry.values()
         assert np.isfinite(mesh.vertices).all()
@@ -134,4 +135,4 @@ def test_reconstructions_of_heads_are_judged(run_dir, encoder, tmp_path):
         assert np.isfinite(list(scores[name].values())).all()
     table = (tmp_path / "inversion.md").read_text()
     assert len(table.splitlines()) == 2 + len(scores)
-    assert (tmp_path / "inversion.png").exists()
+    assert (tmp_path / "inversion.png").exists() and (tmp_path / "editing.png").exists()
