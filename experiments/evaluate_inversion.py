@@ -7,8 +7,8 @@ Prints a table and writes inversion.json, inversion.md and, of the first heads, 
 editing.png into RUN/inversion, or --out. Rows: the encoder's answers, if the run has one | the
 descent from several viewpoints | the descent from the encoder's answers | the nearest of many
 samples | the mean object, from the true viewpoint; its pose is the prior's middle | one depth for
-all pixels, in the true outline. Depth (SIDE, MAD) and outline (IoU) are compared in the input view at 64 x 64, the
-novel views are those 30 degrees to the left and to the right of it.
+all pixels, in the true outline. Depth (SIDE, MAD) and outline (IoU) are compared in the input view
+at 64 x 64, the novel views are those 30 degrees to the left and to the right of it.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@
 Writes into RUN/reconstructions, or --out: sheet.png (input | reconstruction | normals | from
 elsewhere), edits.png (paint and shapes swapped, in other light, turned), a mesh per picture,
 reconstructions.json (viewpoint in degrees, PSNR in dB), and reconstructions.npz (styles and scenes,
-for gan3d.editing). Pictures are cropped to their middle square. An encoder in the run (`python -m experiments.train_encoder`) gives a better start and
-saves time; --noinvert keeps its answers as they are.
+for gan3d.editing). Pictures are cropped to their middle square. An encoder in the run (`python -m
+experiments.train_encoder`) gives a better start and saves time; --noinvert keeps its answers as
+they are.
 """
 
 from __future__ import annotations
