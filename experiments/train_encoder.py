@@ -48,6 +48,8 @@ def _define_flags() -> flags.FlagValues:
     define("run", "runs/demo", "directory of the training run")
     define("data", None, "true pictures, as in training; none = none; default those of the run")
     define("out", None, "output directory; default the run")
+    text = "type of the parameters in encoder.npz"
+    flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], text, flag_values=values)
     define_field_flags(values, EncoderConfig, skip=("mirror",))
     return values
 
@@ -57,6 +59,7 @@ def run(
     data: str | None,
     config: EncoderConfig,
     out: pathlib.Path,
+    dtype: str = "float32",
     report: Callable[[str], None] = print,
 ) -> pathlib.Path:
     """Trains, and writes encoder.npz; returns its path.
@@ -66,6 +69,7 @@ def run(
       data: true pictures; None = those of the run, "none" = none.
       config: how to train; pictures are mirrored where the run's were.
       out: folder to write to.
+      dtype: of the parameters in the file, "float32" or "float16".
       report: called with a line of progress now and then.
 
     Raises:
@@ -82,7 +86,7 @@ def run(
     began = time.perf_counter()
     timed = lambda line: report(f"{line} | {time.perf_counter() - began:.0f} s")  # noqa: E731
     encoder = train_encoder(generator, source, config, state / "checkpoints", timed)
-    path = save_encoder(out / ENCODER_NAME, encoder)
+    path = save_encoder(out / ENCODER_NAME, encoder, dtype)
     report(str(path))
     return path
 
@@ -121,7 +125,7 @@ def main(argv: Sequence[str]) -> int:
     config = fields_from_flags(values, EncoderConfig, skip=("mirror",))
     out = pathlib.Path(values.out or values.run)
     try:
-        run(values.run, values.data, config, out)
+        run(values.run, values.data, config, out, values.dtype)
     except (RunError, CheckpointError, ValueError) as error:
         raise UsageError(str(error)) from error
     except WriteError as error:

@@ -42,7 +42,7 @@ def encoder(run_dir, tmp_path_factory):
     out = tmp_path_factory.mktemp("encoder")
     lines = []
     config = train_encoder.EncoderConfig(steps=2, real_steps=2, batch=2, width=4, stem=4)
-    path = train_encoder.run(run_dir, None, config, out, lines.append)
+    path = train_encoder.run(run_dir, None, config, out, report=lines.append)
     return path, lines
 
 
