@@ -23,7 +23,10 @@ traced_once = lru_cache(maxsize=64)
 
 
 def scene_by_scene(
-    function: Callable[..., Any], at_once: Callable[..., Any] | None = None
+    function: Callable[..., Any],
+    at_once: Callable[..., Any] | None = None,
+    *,
+    store_indices: bool = False,
 ) -> Callable[..., Any]:
     """`function`, with a rule for `vmap`: a loop over scenes on CPU, else all at once.
 
@@ -31,6 +34,8 @@ def scene_by_scene(
       function: of arrays of one scene, returns a pytree of arrays.
       at_once: of arrays with a leading scene axis, which is 1 where an array is shared by all
         scenes. None: `jax.vmap` of `function`.
+      store_indices: in the loop, copy each scene's arrays of integers (of at least -1) once, where
+        every use would slice the batch's anew: worth it where there are many uses.
 
     Returns:
       A function of the same arguments (arrays only). Not differentiable: for use inside rules.
@@ -48,7 +53,7 @@ def scene_by_scene(
         varying = [a for a, same in zip(arrays, shared, strict=True) if not same]
 
         def one(scene):
-            scene = iter(scene)
+            scene = iter(_with_stored_indices(scene) if store_indices else scene)
             return function(
                 *(a[0] if same else next(scene) for a, same in zip(arrays, shared, strict=True))
             )
@@ -118,7 +123,9 @@ def differentiable_scene_by_scene(
         return pull_back(variables, copies(cotangent), constants), None
 
     on_leaves = _tree_scene_by_scene(function)
-    pulled_on_leaves = _tree_scene_by_scene(lambda *arguments: pulled(function, *arguments))
+    pulled_on_leaves = _tree_scene_by_scene(
+        lambda *arguments: pulled(function, *arguments), store_indices=True
+    )
 
     @jax.custom_jvp
     def draw(variables, constants):
@@ -148,10 +155,11 @@ def differentiable_scene_by_scene(
     return lambda variables, constants: drawn(copies(variables), copies(constants))
 
 
-def _tree_scene_by_scene(function):
+def _tree_scene_by_scene(function, store_indices=False):
     @cache
     def of_leaves(structure):
-        return scene_by_scene(lambda *leaves: function(*jax.tree.unflatten(structure, leaves)))
+        on_leaves = lambda *leaves: function(*jax.tree.unflatten(structure, leaves))  # noqa: E731
+        return scene_by_scene(on_leaves, store_indices=store_indices)
 
     def run(*arguments):
         leaves, structure = jax.tree.flatten(arguments)
@@ -192,6 +200,13 @@ def materialized(tree: Any, marker: jax.Array | None = None) -> Any:
     return jax.tree.unflatten(
         structure, [leaf if isinstance(leaf, int) else next(stored) for leaf in everything]
     )
+
+
+def _with_stored_indices(arrays: list[jax.Array]) -> list[jax.Array]:
+    """The same arrays, those of integers `materialized`."""
+    is_index = [jnp.issubdtype(a.dtype, jnp.integer) for a in arrays]
+    stored = iter(materialized([a for a, index in zip(arrays, is_index, strict=True) if index]))
+    return [next(stored) if index else a for a, index in zip(arrays, is_index, strict=True)]
 
 
 @jax.custom_batching.custom_vmap

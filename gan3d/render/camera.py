@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 DEFAULT_FOV = math.radians(20.0)
 DEFAULT_DISTANCE = 1 / math.tan(DEFAULT_FOV / 2)
 
-# Depths nearer to zero than this are not divided by; world units.
-MIN_ABSOLUTE_DEPTH = 1e-6
+MIN_ABSOLUTE_DEPTH = 1e-6  # depths nearer to zero are not divided by; world units
 
 
 @jax.tree_util.register_dataclass
@@ -83,8 +82,7 @@ def orbit_camera(
       pitch: elevation, radians; positive moves the camera up (towards -y).
       roll: rotation about the viewing axis, radians; positive turns the picture clockwise.
       fov: vertical field of view, radians.
-      distance: from the origin, world units. None: 1 / tan(fov / 2), so that a disc of radius 1
-        through the origin just fits the picture.
+      distance: from the origin, world units. None: 1 / tan(fov / 2), where the unit disc just fits.
 
     Returns:
       The camera. Differentiable in every argument.
@@ -158,8 +156,7 @@ def orthographic_camera(
       pitch: elevation, radians.
       roll: rotation about the viewing axis, radians.
       scale: NDC units per world unit; with 1 the unit ball just fits the picture.
-      distance: from the origin, world units: the depth of the origin. It changes nothing in the
-        picture as long as what is to be seen lies before the camera.
+      distance: depth of the origin, world units; no matter while all of it lies before the camera.
 
     Returns:
       The camera. Differentiable in every argument.

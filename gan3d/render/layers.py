@@ -100,6 +100,8 @@ def _surface_bwd(settings, residuals, cotangent):
     mean = h[0] * t.barycentric[0] + h[1] * t.barycentric[1] + h[2] * t.barycentric[2]
     g_weight = [(a - mean) * t.over for a in h]
     g_area = [g * inverse for g, inverse in zip(g_weight, t.inverse, strict=True)]
+    # Stored, or all of it would be computed again for every number of every row.
+    _, g_area = materialized((residuals[2], g_area))
     g_z = [g_depth * b for b in t.barycentric]
     if not settings.orthographic:
         g_z = [g - g_a * a * i for g, g_a, a, i in zip(g_z, g_area, t.area, t.inverse, strict=True)]
