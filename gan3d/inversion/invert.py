@@ -176,9 +176,9 @@ class _Task(NamedTuple):
         unknowns, distances = self._descend(
             "style", unknowns, owners, _style_rates(self.config), self.config.style_steps
         )
-        distances = distances.reshape(len(self.pictures), -1)
-        first = np.arange(len(distances)) * distances.shape[1]
-        return _take(unknowns, first + distances.argmin(axis=1))
+        num = len(self.pictures)
+        best = distances.reshape(num, -1).argmin(axis=1)
+        return _take(unknowns, best + np.arange(num) * (len(owners) // num))
 
     def detail(self, unknowns: Unknowns) -> Unknowns:
         """The same with w+ and paint."""
@@ -198,6 +198,8 @@ class _Task(NamedTuple):
 
     def _descend(self, stage, unknowns, owners, rates, steps):
         """`descend`, a batch at a time; a short last batch is filled up with its last start."""
+        if not steps and len(owners) == len(self.pictures):  # nothing to do, nothing to choose
+            return unknowns, np.zeros(len(owners))
         priors, parts = _priors(self.config), []
         for some in _batches(len(owners), self.batch):
             problem = Problem(self.model, priors, self.pictures[owners[some]])
