@@ -103,12 +103,6 @@ class Encoder(NamedTuple):
         found = styles, direction_view(answer.direction)
         return jax.tree.map(lambda a: a[0], found) if is_single else found
 
-    def unknowns(self, generator: TrainedGenerator, pictures: Float[Array, "N R R 3"]) -> Unknowns:
-        """What `encode` says, as the start of a descent."""
-        answer = _answers(self.network, self.size, self.params, pictures)
-        model = Model(generator, self.space)
-        return jax.vmap(lambda one: unknowns_of(model, one))(answer)
-
     def check(self, generator: TrainedGenerator) -> None:
         """Raises ValueError if this is another generator's encoder."""
         own = fingerprint(generator)
@@ -117,6 +111,15 @@ class Encoder(NamedTuple):
                 f"encoder must be that of {generator!r}, whose fingerprint is {own}, "
                 f"got one of a generator with fingerprint {self.generator}"
             )
+
+
+def first_unknowns(
+    encoder: Encoder, generator: TrainedGenerator, pictures: Float[Array, "N R R 3"]
+) -> Unknowns:
+    """What `Encoder.encode` says of N pictures, as the start of a descent."""
+    answer = _answers(encoder.network, encoder.size, encoder.params, pictures)
+    model = Model(generator, encoder.space)
+    return jax.vmap(lambda one: unknowns_of(model, one))(answer)
 
 
 def unknowns_of(model: Model, answer: Answer) -> Unknowns:

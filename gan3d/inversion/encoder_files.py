@@ -38,6 +38,11 @@ def save_encoder(
     >>> path = save_encoder(folder / "encoder.npz", encoder)
     >>> print(load_encoder(path).size)
     32
+    >>> try:
+    ...     load_encoder(folder / "other.npz")
+    ... except EncoderError:
+    ...     print("there is none")
+    there is none
     """
     path = pathlib.Path(path)
     arrays = {name: np.int64(getattr(encoder.network, name)) for name in _NETWORK}

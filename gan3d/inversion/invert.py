@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan3d.inversion.descent import Problem, descend
-from gan3d.inversion.encoder import Encoder
+from gan3d.inversion.encoder import Encoder, first_unknowns
 from gan3d.inversion.losses import psnr
 from gan3d.inversion.pictures import as_pictures
 from gan3d.inversion.style_space import style_space
@@ -142,7 +142,7 @@ def invert(
     if encoder is None:
         starts = task.search()
     else:
-        starts = encoder.unknowns(generator, pictures), np.arange(len(pictures))
+        starts = first_unknowns(encoder, generator, pictures), np.arange(len(pictures))
     found = task.result(task.detail(task.style(*starts)))
     return jax.tree.map(lambda a: a[0], found) if is_single else found
 
