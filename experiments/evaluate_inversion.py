@@ -127,7 +127,9 @@ def _compile(generator, images, encoder, config: InversionConfig) -> None:
     """What a descent runs, before the clock starts."""
     names = ("search_steps", "style_steps", "detail_steps")
     short = {name: min(getattr(config, name), 1) for name in names}
-    invert(generator, images[: config.batch], encoder, dataclasses.replace(config, **short))
+    descends = encoder is None or config.style_steps or config.detail_steps
+    some = images[: config.batch] if descends else images
+    invert(generator, some, encoder, dataclasses.replace(config, **short))
 
 
 def _means(generator, scenes, views, heads: Heads) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gan3d.evaluation.pose_network import direction_view
@@ -21,6 +22,9 @@ from gan3d.training.run import flat_parameters
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
+
+
+_BATCH = 16
 
 
 class Answer(NamedTuple):
@@ -98,7 +102,7 @@ class Encoder(NamedTuple):
           ValueError: images are no square pictures in 8 bits or within [-1, 1].
         """
         pictures, is_single = as_pictures(images)
-        answer = _answers(self.network, self.size, self.params, pictures)
+        answer = _answers(self, pictures)
         styles = Styles(self.space.decode(answer.style[:, None] + answer.levels), answer.background)
         found = styles, direction_view(answer.direction)
         return jax.tree.map(lambda a: a[0], found) if is_single else found
@@ -117,7 +121,7 @@ def first_unknowns(
     encoder: Encoder, generator: TrainedGenerator, pictures: Float[Array, "N R R 3"]
 ) -> Unknowns:
     """What `Encoder.encode` says of N pictures, as the start of a descent."""
-    answer = _answers(encoder.network, encoder.size, encoder.params, pictures)
+    answer = _answers(encoder, pictures)
     model = Model(generator, encoder.space)
     return jax.vmap(lambda one: unknowns_of(model, one))(answer)
 
@@ -138,8 +142,18 @@ def fingerprint(generator: TrainedGenerator) -> str:
     return digest.hexdigest()[:16]
 
 
+def _answers(encoder: Encoder, pictures: Float[Array, "N R R 3"]) -> Answer:
+    """In batches of one size, the last one filled up: one program serves any number."""
+    num, parts = len(pictures), []
+    size = min(_BATCH, num)
+    for first in range(0, num, size):
+        some = np.minimum(np.arange(first, first + size), num - 1)
+        parts.append(_apply(encoder.network, encoder.size, encoder.params, pictures[some]))
+    return jax.tree.map(lambda *a: jnp.concatenate(a)[:num], *parts)
+
+
 @functools.partial(jax.jit, static_argnames=("network", "size"))
-def _answers(network, size, params, pictures):
+def _apply(network, size, params, pictures):
     if pictures.shape[1] != size:
         shape = (len(pictures), size, size, 3)
         pictures = jax.image.resize(pictures, shape, "linear", antialias=True)
