@@ -44,7 +44,7 @@ from gan3d.inversion import (
 from gan3d.reconstruction_sheets import editing_sheet, reconstruction_sheet
 from gan3d.sheets import picture_of
 from gan3d.trained import TrainedGenerator, load
-from gan3d.training.directory import replace_text
+from gan3d.training.directory import replace_arrays, replace_text
 from gan3d.training.run import RunError
 from gan3d.visualize import save_png
 
@@ -203,7 +203,7 @@ def save_scenes(path: pathlib.Path, names: Sequence[str], found: Inversion) -> N
     arrays = {"name": np.array(names), "levels": found.styles.levels}
     arrays |= {"background_latent": found.styles.background}
     arrays |= found.view._asdict() | found.scene._asdict()
-    np.savez_compressed(path, **{name: np.asarray(array) for name, array in arrays.items()})
+    replace_arrays(path, arrays)
 
 
 def _measured(name: str, found: Inversion, i: int) -> dict[str, Any]:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +31,13 @@ from gan3d.exported import (
 from gan3d.scene import Scene, Stage, View, render_scene, scene_vertices
 from gan3d.trained import TrainedGenerator, scene_of, styles_of
 from gan3d.training.assemble import latent_size, place_views
-from gan3d.training.directory import CHECKPOINTS_NAME, CONFIG_NAME
+from gan3d.training.directory import (
+    CHECKPOINTS_NAME,
+    CONFIG_NAME,
+    replace_arrays,
+    replace_bytes,
+    replace_text,
+)
 from gan3d.training.run import flat_parameters
 
 if TYPE_CHECKING:
@@ -100,8 +105,8 @@ def save_parameters(
     with _writing_in(directory):
         (directory / MANIFEST_NAME).unlink(missing_ok=True)
         return [
-            _replace(directory / CONFIG_NAME, to_json(published(generator.parts.config)).encode()),
-            _replace(directory / PARAMETERS_NAME, _npz(arrays)),
+            replace_text(directory / CONFIG_NAME, to_json(published(generator.parts.config))),
+            replace_arrays(directory / PARAMETERS_NAME, arrays),
         ]
 
 
@@ -168,11 +173,11 @@ def save_programs(
     with _writing_in(directory):
         for name, program in _programs(generator, resolutions, batch, tuple(platforms)):
             data = _serialized(program)
-            written.append(_replace(directory / (name + PROGRAM_SUFFIX), data))
+            written.append(replace_bytes(directory / (name + PROGRAM_SUFFIX), data))
             report(f"{written[-1]} ({len(data) / 1e3:.0f} kB)")
-        written.append(_replace(directory / MESH_NAME, _npz(mesh)))
+        written.append(replace_arrays(directory / MESH_NAME, mesh))
         text = json.dumps(manifest, indent=2) + "\n"
-        written.append(_replace(directory / MANIFEST_NAME, text.encode()))
+        written.append(replace_text(directory / MANIFEST_NAME, text))
     return written
 
 
@@ -260,20 +265,6 @@ def _serialized(program: export.Exported) -> bytes:
         raise DeployError(
             "writing programs needs flatbuffers: pip install 'gan3d[export]'"
         ) from error
-
-
-def _npz(arrays: dict[str, Any]) -> bytes:
-    file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
-    return file.getvalue()
-
-
-def _replace(path: pathlib.Path, data: bytes) -> pathlib.Path:
-    """Writes a file so that it is the old one or the new one, whatever happens meanwhile."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
-    return path
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 LOOK_STEPS = 20  # between two looks at whether it still gets better
-_FLOOR = 1e-3  # of the distance: a quarter of a step of 8 bits
+_FLOOR = 1e-3  # of the distance: an eighth of a step of 8 bits
 _LAST_RATE = 0.05  # part of the rates that is left in the end
 _LEAST_FACTOR = 1 / 8  # of the rates, below which there is nothing left to gain
 

@@ -57,7 +57,7 @@ class EncoderNetwork(nn.Module):
     num_levels: int
     style_size: int
     background_size: int
-    width: int = 256
+    width: int = 128
     stem: int = 32
 
     @nn.compact

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pathlib
 
@@ -14,6 +13,7 @@ from gan3d.exported import ExportError, read_arrays
 from gan3d.inversion.encoder import Encoder, EncoderNetwork
 from gan3d.inversion.style_space import StyleSpace
 from gan3d.trained import DEMO
+from gan3d.training.directory import replace_arrays
 from gan3d.training.run import flat_parameters
 
 _PARAMS, _SPACE = "params/", "space/"
@@ -52,13 +52,8 @@ def save_encoder(
         arrays[_PARAMS + name] = np.asarray(leaf, dtype)
     for name, leaf in encoder.space._asdict().items():
         arrays[_SPACE + name] = np.asarray(leaf)
-    file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(file.getvalue())
-    os.replace(temporary, path)
-    return path
+    return replace_arrays(path, arrays)
 
 
 def load_encoder(path: str | os.PathLike[str]) -> Encoder:

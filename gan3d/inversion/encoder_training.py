@@ -32,7 +32,7 @@ from gan3d.training.checkpoint import Checkpoints
 from gan3d.training.interruption import Interrupted, StopSignals
 
 if TYPE_CHECKING:
-    from jaxtyping import Array
+    from jaxtyping import Array, Float
 
     from gan3d.data.sources import ImageSource
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from gan3d.config import Config, differences, from_json, to_json
 
@@ -88,18 +92,34 @@ def writing_in(directory: str | os.PathLike) -> Iterator[None]:
         raise WriteError(f"cannot write in {directory}: {_reason(error)}") from error
 
 
-def replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> Path:
+    """As `replace_bytes`, in UTF-8."""
+    return replace_bytes(path, text.encode())
+
+
+def replace_arrays(path: Path, arrays: Mapping[str, Any]) -> Path:
+    """As `replace_bytes`, arrays by name in numpy's compressed format."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return replace_bytes(path, file.getvalue())
+
+
+def replace_bytes(path: Path, data: bytes) -> Path:
     """Writes a file so that it is the old one or the new one, whatever happens meanwhile.
+
+    Returns:
+      The path.
 
     Raises:
       OSError: it cannot be written; it is then the old one.
     """
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
+    with open(temporary, "wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+    return path
 
 
 def _check_writable(run_dir: Path) -> None:

@@ -14,6 +14,7 @@ from gan3d.evaluation.pose_network import angle_between, view_direction
 from gan3d.inversion import EncoderConfig, InversionConfig, invert, train_encoder
 from gan3d.inversion.descent import LOOK_STEPS, Problem, descend
 from gan3d.inversion.invert import _priors, _style_rates
+from gan3d.inversion.nearest import nearest_samples
 from gan3d.inversion.style_space import style_space
 from gan3d.inversion.unknowns import Model, start
 from gan3d.scene import View
@@ -170,3 +171,14 @@ def test_what_is_no_picture_is_refused(images, rule, tiny):
 def test_wrong_settings_are_refused(change, rule, tiny, pictures):
     with pytest.raises(ValueError, match=rule):
         invert(tiny, pictures, config=dataclasses.replace(QUICK, **change))
+
+
+def test_the_nearest_sample_of_a_sample_is_itself(tiny):
+    seen = tiny.render(tiny.scene(tiny.sample(jax.random.key(3), 2)), tiny.camera(0.4), 16).image
+    scenes, views = nearest_samples(tiny, seen, 20)
+    again = tiny.render(scenes, tiny.camera(*views), 16).image
+    same, views_again = nearest_samples(tiny, again, 20)
+    np.testing.assert_allclose(views_again.yaw, views.yaw, atol=1e-6)
+    np.testing.assert_allclose(same.surface, scenes.surface, atol=1e-5)
+    with pytest.raises(ValueError, match="num must be at least 1, got 0"):
+        nearest_samples(tiny, seen, 0)
