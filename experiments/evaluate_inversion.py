@@ -36,7 +36,7 @@ from gan3d.evaluation import PosedScenes, constant_depth_errors, reconstruction_
 from gan3d.inversion import Encoder, EncoderError, Inversion, InversionConfig, invert
 from gan3d.inversion.nearest import nearest_samples
 from gan3d.reconstruction_sheets import editing_sheet, reconstruction_sheet
-from gan3d.scene import View
+from gan3d.scene import Stage, View
 from gan3d.sheets import picture_of
 from gan3d.trained import TrainedGenerator, load
 from gan3d.training.directory import replace_text
@@ -104,6 +104,8 @@ def evaluate_inversion(
 ) -> tuple[dict[str, dict[str, float]], Inversion]:
     """Mean errors by row of the table, and the reconstructions of the best way."""
     rows: dict[str, dict[str, float]] = {}
+    # One object for all rows, because programs are compiled per stage.
+    stage = dataclasses.replace(generator.parts.stage, resolution=heads.truth.stage.resolution)
     ways = {"descent from viewpoints": (None, config)}
     if encoder is not None:
         answers = InversionConfig(style_steps=0, detail_steps=0, batch=config.batch)
@@ -114,11 +116,11 @@ def evaluate_inversion(
         began = time.perf_counter()
         found = jax.device_get(invert(generator, heads.images, start, how, report))
         seconds = (time.perf_counter() - began) / len(heads.images)
-        rows[name] = _means(generator, found.scene, found.view, heads) | {"seconds": seconds}
+        rows[name] = _means(stage, found.scene, found.view, heads) | {"seconds": seconds}
     report(f"nearest of {samples} samples")
     scenes, views = nearest_samples(generator, heads.images, samples)
-    rows[f"nearest of {samples:,} samples"] = _means(generator, scenes, views, heads)
-    rows["mean object, true viewpoint"] = _mean_object(generator, heads)
+    rows[f"nearest of {samples:,} samples"] = _means(stage, scenes, views, heads)
+    rows["mean object, true viewpoint"] = _mean_object(generator, stage, heads)
     rows["constant depth"] = _averages(constant_depth_errors(heads.truth))
     return rows, found
 
@@ -132,13 +134,12 @@ def _compile(generator, images, encoder, config: InversionConfig) -> None:
     invert(generator, some, encoder, dataclasses.replace(config, **short))
 
 
-def _means(generator, scenes, views, heads: Heads) -> dict[str, float]:
-    stage = heads.truth.stage
-    own = PosedScenes(scenes, views, _with_resolution(generator, stage.resolution))
+def _means(stage: Stage, scenes, views, heads: Heads) -> dict[str, float]:
+    own = PosedScenes(scenes, views, stage)
     return _averages(reconstruction_errors(own, heads.truth))
 
 
-def _mean_object(generator: TrainedGenerator, heads: Heads) -> dict[str, float]:
+def _mean_object(generator: TrainedGenerator, stage: Stage, heads: Heads) -> dict[str, float]:
     """From the true viewpoint, which favours it; its pose is what always the middle scores."""
     num, views = len(heads.images), heads.truth.views
     z = generator.sample(jax.random.key(0), 1)
@@ -147,13 +148,9 @@ def _mean_object(generator: TrainedGenerator, heads: Heads) -> dict[str, float]:
     scene = jax.device_get(generator.scene(styles))
     scenes = jax.tree.map(lambda a: np.repeat(a, num, axis=0), scene)
     middle = View(np.zeros_like(views.yaw), np.zeros_like(views.pitch))
-    errors = _means(generator, scenes, views, heads)
-    guessed = _means(generator, scenes, middle, heads)
+    errors = _means(stage, scenes, views, heads)
+    guessed = _means(stage, scenes, middle, heads)
     return errors | {name: guessed[name] for name in ("pose_degrees", "pose_median_degrees")}
-
-
-def _with_resolution(generator: TrainedGenerator, resolution: int):
-    return dataclasses.replace(generator.parts.stage, resolution=resolution)
 
 
 def _averages(errors: dict[str, np.ndarray]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from gan3d.render.batching import materialized
 from gan3d.render.indexing import DROP, take, take_pairs
@@ -47,7 +48,7 @@ def pixel_centres(
 ) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
     """x and y of the centres of pixels, which are counted row by row."""
     width = settings.image_size[1]
-    row = pixel // width
+    row = lax.div(pixel, jnp.int32(width))
     return (pixel - row * width).astype(dtype) + 0.5, row.astype(dtype) + 0.5
 
 
