@@ -129,6 +129,9 @@ class Config:
     pyramid: bool = _field(
         True, "shape as a sum of displacement maps; off = the finest map alone, at full gain"
     )
+    mirror_shape: bool = _field(
+        False, "left half of every shape the mirror image of the right one; paint is free"
+    )
     displacement_gain: float = _field(
         0.25, "world units per unit of the coarsest displacement map", minimum=0
     )

@@ -129,7 +129,15 @@ def generate(
 ) -> Scene:
     """m = G(z) for one latent; `random` only in training, `styles` as in `Generator`."""
     maps = parts.generator.apply({"params": params}, z, random, styles)
-    return Scene(parts.start_surface + maps.displacement, maps.texture, maps.background)
+    displacement = maps.displacement
+    if parts.config.mirror_shape:
+        displacement = (displacement + _mirrored(displacement)) / 2
+    return Scene(parts.start_surface + displacement, maps.texture, maps.background)
+
+
+def _mirrored(displacement: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
+    """That of the mirror image: in both charts u and 1 - u are directions with x and -x."""
+    return displacement[:, ::-1].at[:, :, 0].multiply(-1)
 
 
 def sample_scenes(parts: Parts, params: Any, key: Array, num: int) -> Scene:

@@ -1,0 +1,40 @@
+"""What a configuration makes of the generator's maps."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from gan3d.config import Config
+from gan3d.render.templates import CHARTS
+from gan3d.scene import scene_vertices
+from gan3d.training.assemble import assemble, generate, init_state, latent_size
+
+
+@pytest.mark.parametrize("chart", CHARTS)
+def test_mirror_shape_makes_the_mesh_its_own_mirror_image_and_leaves_the_paint(chart):
+    def asymmetry(mirror_shape: bool) -> tuple[float, float]:
+        """Of vertices and of texture."""
+        config = Config(
+            chart=chart, surface_size=8, texture_size=8, background_size=4, latent_size=4,
+            background_latent_size=4, mapping_layers=1, generator_width=8, discriminator_width=8,
+            mirror_shape=mirror_shape,
+        )  # fmt: skip
+        parts = assemble(config)
+        params = init_state(parts, 0).generator_params
+        # The start shape is a ball, whatever the latent: other weights make it something else.
+        keys = iter(jax.random.split(jax.random.key(1), 99))
+        params = jax.tree.map(lambda a: a + jax.random.normal(next(keys), a.shape), params)
+        scene = generate(parts, params, jax.random.normal(next(keys), (latent_size(parts),)))
+        grid = np.asarray(scene_vertices(scene.surface, parts.stage)).reshape(9, 9, 3)
+        texture = np.asarray(scene.texture)
+        assert np.abs(grid - parts.stage.template.reshape(9, 9, 3)).max() > 0.3
+        return (
+            np.abs(grid - grid[:, ::-1] * [-1, 1, 1]).max(),
+            np.abs(texture - texture[:, ::-1]).max(),
+        )
+
+    mirrored, free = asymmetry(True), asymmetry(False)
+    assert mirrored[0] < 1e-5 and free[0] > 0.1
+    assert mirrored[1] == free[1] > 0.1
