@@ -32,7 +32,8 @@ def inputs():
     """Screen points, two attributes per vertex, texture."""
     points = project(SCENE.shot.vertices, orbit_camera(0.3, 0.15, fov=0.8), SIZE)
     attributes = np.random.default_rng(0).normal(size=(len(points), 2))
-    return np.asarray(points), attributes, 0.5 * smooth_noise(1, 5, 6, 3)
+    # The mesh's own texture coordinates, quarters, lie in the middle between two of its texels.
+    return np.asarray(points), attributes, 0.5 * smooth_noise(1, 4, 8, 3)
 
 
 def loss(values, options):
@@ -45,7 +46,7 @@ def loss(values, options):
     layers = jnp.concatenate([sample_texture(texture, uv), extra], axis=-1)
     color, alpha = composite(layers, 0.7 * fragments.alpha)
     extra = (alpha[..., None] * color[..., 3:] ** 2).sum() + jnp.sin(fragments.depth).sum()
-    texel = jnp.floor(uv * np.array([6.0, 5.0])[None, None, None] - 0.5)
+    texel = jnp.floor(uv * np.array([8.0, 4.0])[None, None, None] - 0.5)
     choices = fragments.face, fragments.barycentric > 0, texel
     return (WEIGHTS * color[..., :3] ** 2).sum() + extra, choices
 
