@@ -109,16 +109,34 @@ def running(join: Callable[..., Array], values: Int[Array, "N"]) -> Int[Array, "
     return join(blocks, before[:, None]).reshape(-1)[:size]
 
 
-def places(present: Bool[Array, "N"], count: Int[Array, "N"], first, room: int) -> Int[Array, "R"]:
-    """Indices of the true entries number `first` and following; N where there are no more.
+def places(present: Bool[Array, "N"]) -> tuple[Int[Array, "8 M"], Int[Array, ""]]:
+    """The place of every true entry in a list of them, and how many there are.
+
+    The list goes down columns of 8 entries: sums across rows are vector instructions. Places come
+    in rows, too; as one row they would be computed one by one.
+    """
+    (size,) = present.shape
+    across = -(-size // _BLOCK)
+    rows = jnp.pad(present.astype(jnp.int32), (0, across * _BLOCK - size)).reshape(_BLOCK, across)
+    padded = jnp.pad(rows, ((_BLOCK - 1, 0), (0, 0)))
+    count = sum(padded[row : row + _BLOCK] for row in range(_BLOCK))
+    end = running(jnp.add, count[-1])
+    return count - rows + (end - count[-1])[None], end[-1]
+
+
+def window_of(
+    present: Bool[Array, "N"], place: Int[Array, "8 M"], first: Int[Array, ""], room: int
+) -> Int[Array, "R"]:
+    """Indices of the true entries at places `first` and following; N where there are no more.
 
     Args:
       present: which entries are wanted.
-      count: their running count.
+      place: of each, from `places`.
       first: how many to leave out.
       room: how many to return, R.
     """
     (size,) = present.shape
-    local = jnp.where(present & (count > first), count - 1 - first, room)
+    place = place.reshape(-1)[:size]
+    local = jnp.where(present & (place >= first), place - first, room)
     index = jnp.arange(size, dtype=jnp.int32)
     return jnp.full(room, size, jnp.int32).at[local].set(index, **DROP)

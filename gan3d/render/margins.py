@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan3d.render.indexing import DROP, places, running, take
+from gan3d.render.indexing import DROP, places, take, window_of
 from gan3d.render.platforms import platform_dependent
 
 if TYPE_CHECKING:
@@ -96,14 +96,14 @@ def _over_windows(one: Callable[..., Any], room: int, half_edge: Int[Array, "N"]
     """Folds one(pixel, the same in range, half_edge there, carry) over lists of margin pixels."""
     size = half_edge.shape[0]
     present = half_edge >= 0
-    count = running(jnp.add, present.astype(jnp.int32))
+    place, total = places(present)
 
     def body(loop):
         first, carry = loop
-        pixel = places(present, count, first, room)
+        pixel = window_of(present, place, first, room)
         inner = jnp.minimum(pixel, size - 1)
         found = jnp.where(pixel < size, take(half_edge, inner), -1)
         return first + jnp.int32(room), one(pixel, inner, found, carry)
 
-    more = lambda loop: loop[0] < count[-1]  # noqa: E731
+    more = lambda loop: loop[0] < total  # noqa: E731
     return lax.while_loop(more, body, (jnp.int32(0), carry))[1]

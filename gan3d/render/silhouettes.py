@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan3d.render.indexing import DROP, places, running, take, take_all
+from gan3d.render.indexing import DROP, places, take, take_all, window_of
 from gan3d.render.screen import Settings, clip_to_near, turned
 from gan3d.render.tiles import (
     TILE,
@@ -62,12 +62,12 @@ def search_edges(*arrays, settings: Settings):
     with jax.enable_x64(True):
         columns, facing, silhouettes, component = _flat_columns(per_face)
         present = silhouettes[0] | silhouettes[1] | silhouettes[2]
-        count = running(jnp.add, present.astype(jnp.int32))
+        place, total = places(present)
         # A smooth closed mesh has about sqrt(F) silhouette faces a side; more take more windows.
         window = batch * min(num_faces, 64 + int(6 * num_faces**0.5))
 
         def gather(first):
-            found = places(present, count, first, window)
+            found = window_of(present, place, first, window)
             return _gather_edges(columns, facing, silhouettes, component, found, batch, settings)
 
         def fold(keys, visit):
@@ -79,7 +79,7 @@ def search_edges(*arrays, settings: Settings):
                 keys = walk(stream, chunk, partial(visit, edges), keys)
                 return first + jnp.int32(window), keys
 
-            more = lambda carry: carry[0] < count[-1]  # noqa: E731
+            more = lambda carry: carry[0] < total  # noqa: E731
             return lax.while_loop(more, body, (jnp.int32(0), keys))[1]
 
         layers, behind = [], jnp.full(batch * height * width, -jnp.inf, jnp.float32)

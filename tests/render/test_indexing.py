@@ -1,4 +1,4 @@
-"""Running sums and lists of places against NumPy; gathers in pairs."""
+"""Running sums and lists of entries against NumPy; gathers in pairs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan3d.render.indexing import places, running, take_all
+from gan3d.render.indexing import places, running, take_all, window_of
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 1000])
@@ -18,13 +18,15 @@ def test_running_sum_and_maximum(size):
     np.testing.assert_array_equal(running(jnp.maximum, np.full(size, -1, np.int32)), -1)
 
 
-def test_places_go_on_where_the_last_window_ended():
-    present = np.random.default_rng(0).random(50) < 0.4
-    count = running(jnp.add, present.astype(np.int32))
-    windows = [places(present, count, first, 8) for first in range(0, 32, 8)]
-    expected = np.full(32, 50)
-    expected[: present.sum()] = np.flatnonzero(present)
-    np.testing.assert_array_equal(np.concatenate(windows), expected)
+@pytest.mark.parametrize("size", [1, 8, 50, 64])
+def test_windows_hold_every_true_entry_once_and_then_none(size):
+    present = np.random.default_rng(0).random(size) < 0.4
+    place, total = places(present)
+    assert total == present.sum()
+    windows = [window_of(present, place, jnp.int32(first), 8) for first in range(0, 32, 8)]
+    listed = np.concatenate(windows)
+    assert (listed[total:] == size).all()
+    np.testing.assert_array_equal(np.sort(listed[:total]), np.flatnonzero(present))
 
 
 def test_pairs_are_gathered_bit_by_bit():
