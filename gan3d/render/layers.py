@@ -62,11 +62,11 @@ def surface_layer(settings: Settings, points, faces, face, pixel) -> Layer:
     (t,) = take_pairs(_triangles(settings, points, faces), index)
     px, py = pixel_centres(pixel, settings, points.dtype)
     dx, dy = px - t.x, py - t.y
-    second, third = dx * t.edge_y[1] - dy * t.edge_x[1], dy * t.edge_x[0] - dx * t.edge_y[0]
-    weight = [t.area - second - third, second, third]
+    turn = [dx * y - dy * x for x, y in zip(t.edge_x, t.edge_y, strict=True)]
+    weight = [t.area[0] + turn[0] - turn[1], t.area[1] + turn[1], t.area[2] - turn[0]]
     if not settings.orthographic:
         weight = [a * inverse for a, inverse in zip(weight, t.depth, strict=True)]
-    reliable = valid & (jnp.abs(t.area) > RELIABLE_DOUBLE_AREA[px.dtype.itemsize])
+    reliable = valid & (jnp.abs(sum(t.area)) > RELIABLE_DOUBLE_AREA[px.dtype.itemsize])
     z = t.depth if settings.orthographic else [1 / inverse for inverse in t.depth]
     barycentric, _ = _normalized(weight, valid, reliable)
     return _opaque(barycentric, z, valid)
@@ -186,18 +186,19 @@ class _Triangles(NamedTuple):
     """Faces on the screen.
 
     Attributes:
-      x, y: of the first corner.
-      edge_x, edge_y: from there to the second and the third.
+      x, y: of a point of the picture, the first corner if it is one: of differences from a corner
+        that is far outside, as those of a face near the camera are, rounding would leave nothing.
+      area: doubled, of that point and the edge opposite each corner.
+      edge_x, edge_y: from the first corner to the second and the third.
       depth: z of the corners in an orthographic view, else 1 / z.
-      area: doubled.
     """
 
     x: Float[Array, "F"]
     y: Float[Array, "F"]
+    area: list[Float[Array, "F"]]
     edge_x: tuple[Float[Array, "F"], Float[Array, "F"]]
     edge_y: tuple[Float[Array, "F"], Float[Array, "F"]]
     depth: tuple[Float[Array, "F"], Float[Array, "F"], Float[Array, "F"]]
-    area: Float[Array, "F"]
 
 
 def _triangles(settings: Settings, points, faces) -> _Triangles:
@@ -205,8 +206,16 @@ def _triangles(settings: Settings, points, faces) -> _Triangles:
     columns = points[:, 0], points[:, 1], z if settings.orthographic else 1 / z
     x, y, depth = zip(*_gather_points(columns, *(faces[:, k] for k in range(3))), strict=True)
     edge_x, edge_y = ((a[1] - a[0], a[2] - a[0]) for a in (x, y))
-    area = edge_x[0] * edge_y[1] - edge_y[0] * edge_x[1]
-    return _Triangles(x[0], y[0], edge_x, edge_y, depth, area)
+    height, width = settings.image_size
+    px, py = jnp.clip(x[0], 0, width), jnp.clip(y[0], 0, height)
+    return _Triangles(
+        px, py, _areas([a - px for a in x], [a - py for a in y]), edge_x, edge_y, depth
+    )
+
+
+def _areas(x, y):
+    """Doubled areas of the origin and the edge opposite each corner."""
+    return [x[i] * y[j] - y[i] * x[j] for i, j in ((1, 2), (2, 0), (0, 1))]
 
 
 class _SurfaceTerms(NamedTuple):
@@ -234,7 +243,7 @@ def _surface_terms(settings: Settings, points, faces, face, pixel, gather) -> _S
     x, y, z, inverse = (list(column) for column in zip(*corners, strict=True))
     px, py = pixel_centres(pixel, settings, points.dtype)
     x, y = [a - px for a in x], [a - py for a in y]
-    area = [x[i] * y[j] - y[i] * x[j] for i, j in ((1, 2), (2, 0), (0, 1))]
+    area = _areas(x, y)
     limit = RELIABLE_DOUBLE_AREA[px.dtype.itemsize]
     reliable = valid & (jnp.abs(area[0] + area[1] + area[2]) > limit)
     weight = [a * b for a, b in zip(area, inverse, strict=True)]
