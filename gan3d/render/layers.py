@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Point = tuple[Array, Array, Array]
 
+_OPPOSITE = ((1, 2), (2, 0), (0, 1))  # ends of the edge opposite each corner
 RELIABLE_DOUBLE_AREA = {4: 1e-5, 8: 1e-10}  # by bytes per number, pixels^2; see `surface_values`
 
 
@@ -62,8 +63,7 @@ def surface_layer(settings: Settings, points, faces, face, pixel) -> Layer:
     (t,) = take_pairs(_triangles(settings, points, faces), index)
     px, py = pixel_centres(pixel, settings, points.dtype)
     dx, dy = px - t.x, py - t.y
-    turn = [dx * y - dy * x for x, y in zip(t.edge_x, t.edge_y, strict=True)]
-    weight = [t.area[0] + turn[0] - turn[1], t.area[1] + turn[1], t.area[2] - turn[0]]
+    weight = [a + dx * y - dy * x for a, x, y in zip(t.area, t.edge_x, t.edge_y, strict=True)]
     if not settings.orthographic:
         weight = [a * inverse for a, inverse in zip(weight, t.depth, strict=True)]
     reliable = valid & (jnp.abs(sum(t.area)) > RELIABLE_DOUBLE_AREA[px.dtype.itemsize])
@@ -120,9 +120,8 @@ def _surface_bwd(settings, residuals, cotangent):
     if not settings.orthographic:
         g_z = [g - g_a * a * i for g, g_a, a, i in zip(g_z, g_area, t.area, t.inverse, strict=True)]
     # Corner k enters the areas opposite its two neighbours i = k + 1 and j = k + 2.
-    turns = ((1, 2), (2, 0), (0, 1))
-    g_x = [g_area[j] * t.y[i] - g_area[i] * t.y[j] for i, j in turns]
-    g_y = [g_area[i] * t.x[j] - g_area[j] * t.x[i] for i, j in turns]
+    g_x = [g_area[j] * t.y[i] - g_area[i] * t.y[j] for i, j in _OPPOSITE]
+    g_y = [g_area[i] * t.x[j] - g_area[j] * t.x[i] for i, j in _OPPOSITE]
     cotangents = zip(g_x, g_y, g_z, strict=True)
     return _add_to_points(residuals[0], t.vertices, t.valid, cotangents), None, None, None
 
@@ -186,18 +185,18 @@ class _Triangles(NamedTuple):
     """Faces on the screen.
 
     Attributes:
-      x, y: of a point of the picture, the first corner if it is one: of differences from a corner
-        that is far outside, as those of a face near the camera are, rounding would leave nothing.
+      x, y: of a point of the picture, the first corner if it is one: of areas measured from a
+        corner that is far outside, as those of a face near the camera are, rounding leaves little.
       area: doubled, of that point and the edge opposite each corner.
-      edge_x, edge_y: from the first corner to the second and the third.
+      edge_x, edge_y: that edge, whose product with a way is the area's change along it.
       depth: z of the corners in an orthographic view, else 1 / z.
     """
 
     x: Float[Array, "F"]
     y: Float[Array, "F"]
     area: list[Float[Array, "F"]]
-    edge_x: tuple[Float[Array, "F"], Float[Array, "F"]]
-    edge_y: tuple[Float[Array, "F"], Float[Array, "F"]]
+    edge_x: list[Float[Array, "F"]]
+    edge_y: list[Float[Array, "F"]]
     depth: tuple[Float[Array, "F"], Float[Array, "F"], Float[Array, "F"]]
 
 
@@ -205,17 +204,16 @@ def _triangles(settings: Settings, points, faces) -> _Triangles:
     z = _safe(points[:, 2])
     columns = points[:, 0], points[:, 1], z if settings.orthographic else 1 / z
     x, y, depth = zip(*_gather_points(columns, *(faces[:, k] for k in range(3))), strict=True)
-    edge_x, edge_y = ((a[1] - a[0], a[2] - a[0]) for a in (x, y))
     height, width = settings.image_size
     px, py = jnp.clip(x[0], 0, width), jnp.clip(y[0], 0, height)
-    return _Triangles(
-        px, py, _areas([a - px for a in x], [a - py for a in y]), edge_x, edge_y, depth
-    )
+    area = _areas([a - px for a in x], [a - py for a in y])
+    edge_x, edge_y = ([a[i] - a[j] for i, j in _OPPOSITE] for a in (x, y))
+    return _Triangles(px, py, area, edge_x, edge_y, depth)
 
 
 def _areas(x, y):
     """Doubled areas of the origin and the edge opposite each corner."""
-    return [x[i] * y[j] - y[i] * x[j] for i, j in ((1, 2), (2, 0), (0, 1))]
+    return [x[i] * y[j] - y[i] * x[j] for i, j in _OPPOSITE]
 
 
 class _SurfaceTerms(NamedTuple):

@@ -27,5 +27,5 @@ def test_a_corner_far_outside_costs_no_precision(first, orthographic, float64):
     )(jnp.asarray(points, dtype))
     found, expected = draw(surface_layer, jnp.float32), draw(surface_values, jnp.float64)
     for weight, true_weight in zip(found.barycentric, expected.barycentric, strict=True):
-        np.testing.assert_allclose(weight, true_weight, atol=1e-5)
+        np.testing.assert_allclose(weight, true_weight, atol=1e-6)
     np.testing.assert_allclose(found.depth, expected.depth, rtol=1e-4)
