@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     Point = tuple[Array, Array, Array]
 
-_OPPOSITE = ((1, 2), (2, 0), (0, 1))  # ends of the edge opposite each corner
 RELIABLE_DOUBLE_AREA = {4: 1e-5, 8: 1e-10}  # by bytes per number, pixels^2; see `surface_values`
 
 
@@ -55,21 +54,8 @@ def pixel_centres(
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def surface_layer(settings: Settings, points, faces, face, pixel) -> Layer:
-    """`surface_values` with its hand-written gradient.
-
-    What is the same in all of a face is computed face by face: fewer numbers are then gathered.
-    """
-    valid, index = face >= 0, jnp.maximum(face, 0)
-    (t,) = take_pairs(_triangles(settings, points, faces), index)
-    px, py = pixel_centres(pixel, settings, points.dtype)
-    dx, dy = px - t.x, py - t.y
-    weight = [a + dx * y - dy * x for a, x, y in zip(t.area, t.edge_x, t.edge_y, strict=True)]
-    if not settings.orthographic:
-        weight = [a * inverse for a, inverse in zip(weight, t.depth, strict=True)]
-    reliable = valid & (jnp.abs(sum(t.area)) > RELIABLE_DOUBLE_AREA[px.dtype.itemsize])
-    z = t.depth if settings.orthographic else [1 / inverse for inverse in t.depth]
-    barycentric, _ = _normalized(weight, valid, reliable)
-    return _opaque(barycentric, z, valid)
+    """`surface_values` with its hand-written gradient."""
+    return _surface(_surface_terms(settings, points, faces, face, pixel, take_pairs))
 
 
 def surface_values(
@@ -83,13 +69,14 @@ def surface_values(
 
     A face so thin that rounding decides where in it the pixel lies shows its centroid.
     """
-    t = _surface_terms(settings, points, faces, face, pixel, _gather_points)
-    return _opaque(t.barycentric, t.z, t.valid)
+    return _surface(_surface_terms(settings, points, faces, face, pixel, _gather_points))
 
 
-def _opaque(barycentric, z, valid) -> Layer:
-    depth = sum(b * corner for b, corner in zip(barycentric, z, strict=True))
-    return Layer(tuple(barycentric), jnp.where(valid, depth, 0), valid.astype(depth.dtype))
+def _surface(terms: _SurfaceTerms) -> Layer:
+    depth = sum(b * z for b, z in zip(terms.barycentric, terms.z, strict=True))
+    return Layer(
+        tuple(terms.barycentric), jnp.where(terms.valid, depth, 0), terms.valid.astype(depth.dtype)
+    )
 
 
 def _surface_fwd(settings, points, faces, face, pixel):
@@ -120,8 +107,9 @@ def _surface_bwd(settings, residuals, cotangent):
     if not settings.orthographic:
         g_z = [g - g_a * a * i for g, g_a, a, i in zip(g_z, g_area, t.area, t.inverse, strict=True)]
     # Corner k enters the areas opposite its two neighbours i = k + 1 and j = k + 2.
-    g_x = [g_area[j] * t.y[i] - g_area[i] * t.y[j] for i, j in _OPPOSITE]
-    g_y = [g_area[i] * t.x[j] - g_area[j] * t.x[i] for i, j in _OPPOSITE]
+    turns = ((1, 2), (2, 0), (0, 1))
+    g_x = [g_area[j] * t.y[i] - g_area[i] * t.y[j] for i, j in turns]
+    g_y = [g_area[i] * t.x[j] - g_area[j] * t.x[i] for i, j in turns]
     cotangents = zip(g_x, g_y, g_z, strict=True)
     return _add_to_points(residuals[0], t.vertices, t.valid, cotangents), None, None, None
 
@@ -181,41 +169,6 @@ def _margin_bwd(settings, residuals, cotangent):
 margin_layer.defvjp(_margin_fwd, _margin_bwd)
 
 
-class _Triangles(NamedTuple):
-    """Faces on the screen.
-
-    Attributes:
-      x, y: of a point of the picture, the first corner if it is one: of areas measured from a
-        corner that is far outside, as those of a face near the camera are, rounding leaves little.
-      area: doubled, of that point and the edge opposite each corner.
-      edge_x, edge_y: that edge, whose product with a way is the area's change along it.
-      depth: z of the corners in an orthographic view, else 1 / z.
-    """
-
-    x: Float[Array, "F"]
-    y: Float[Array, "F"]
-    area: list[Float[Array, "F"]]
-    edge_x: list[Float[Array, "F"]]
-    edge_y: list[Float[Array, "F"]]
-    depth: tuple[Float[Array, "F"], Float[Array, "F"], Float[Array, "F"]]
-
-
-def _triangles(settings: Settings, points, faces) -> _Triangles:
-    z = _safe(points[:, 2])
-    columns = points[:, 0], points[:, 1], z if settings.orthographic else 1 / z
-    x, y, depth = zip(*_gather_points(columns, *(faces[:, k] for k in range(3))), strict=True)
-    height, width = settings.image_size
-    px, py = jnp.clip(x[0], 0, width), jnp.clip(y[0], 0, height)
-    area = _areas([a - px for a in x], [a - py for a in y])
-    edge_x, edge_y = ([a[i] - a[j] for i, j in _OPPOSITE] for a in (x, y))
-    return _Triangles(px, py, area, edge_x, edge_y, depth)
-
-
-def _areas(x, y):
-    """Doubled areas of the origin and the edge opposite each corner."""
-    return [x[i] * y[j] - y[i] * x[j] for i, j in _OPPOSITE]
-
-
 class _SurfaceTerms(NamedTuple):
     """Of the chosen face at each pixel; lists by corner."""
 
@@ -241,18 +194,13 @@ def _surface_terms(settings: Settings, points, faces, face, pixel, gather) -> _S
     x, y, z, inverse = (list(column) for column in zip(*corners, strict=True))
     px, py = pixel_centres(pixel, settings, points.dtype)
     x, y = [a - px for a in x], [a - py for a in y]
-    area = _areas(x, y)
+    area = [x[i] * y[j] - y[i] * x[j] for i, j in ((1, 2), (2, 0), (0, 1))]
     limit = RELIABLE_DOUBLE_AREA[px.dtype.itemsize]
     reliable = valid & (jnp.abs(area[0] + area[1] + area[2]) > limit)
     weight = [a * b for a, b in zip(area, inverse, strict=True)]
-    barycentric, over = _normalized(weight, valid, reliable)
-    return _SurfaceTerms(vertices, x, y, z, inverse, area, barycentric, over, valid, reliable)
-
-
-def _normalized(weight, valid, reliable):
-    """Weights that add up to one, those of the centroid where they are not reliable; 1 / sum."""
     over = 1 / _safe(weight[0] + weight[1] + weight[2], reliable)
-    return [jnp.where(reliable, w * over, valid / 3) for w in weight], over
+    barycentric = [jnp.where(reliable, w * over, valid / 3) for w in weight]
+    return _SurfaceTerms(vertices, x, y, z, inverse, area, barycentric, over, valid, reliable)
 
 
 def _edge_vertices(faces: Int[Array, "F 3"], half_edge: Int[Array, "N"]) -> tuple[Array, Array]:
