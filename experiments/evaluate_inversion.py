@@ -104,8 +104,7 @@ def evaluate_inversion(
 ) -> tuple[dict[str, dict[str, float]], Inversion]:
     """Mean errors by row of the table, and the reconstructions of the best way."""
     rows: dict[str, dict[str, float]] = {}
-    # One object for all rows, because programs are compiled per stage.
-    stage = dataclasses.replace(generator.parts.stage, resolution=heads.truth.stage.resolution)
+    stage = generator.parts.stage.at_resolution(heads.truth.stage.resolution)
     ways = {"descent from viewpoints": (None, config)}
     if encoder is not None:
         answers = InversionConfig(style_steps=0, detail_steps=0, batch=config.batch)

@@ -7,7 +7,6 @@ Writes sheet.png and the meshes into RUN/samples, or --out.
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -81,7 +80,7 @@ def sample(
 
     stage = generator.parts.stage
     if resolution is not None:
-        stage = dataclasses.replace(stage, resolution=resolution)
+        stage = stage.at_resolution(resolution)
     written = [out / "sheet.png"]
     save_png(written[0], sample_sheet(scenes, views, stage))
     report(str(written[0]))

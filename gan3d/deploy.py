@@ -216,7 +216,7 @@ def _programs(
     yield "views", write(views, shapes, floats(2, num))
     maps = [floats(num, *aval.shape[1:]) for aval in program.out_avals[:3]]
     for resolution in resolutions:
-        draw = _drawing(dataclasses.replace(parts.stage, resolution=resolution), batch)
+        draw = _drawing(parts.stage.at_resolution(resolution), batch)
         yield f"render_{resolution}", write(draw, *maps, floats(num), floats(num))
 
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan3d.scene import Scene, View
+from gan3d.scene import Scene, Stage, View, render_normals, render_scene
 from gan3d.trained import Styles, TrainedGenerator
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def pictures(
     Yields:
       One picture per shot.
     """
-    draw = _painter(generator, resolution, normals)
+    draw = _painter(generator.parts.stage.at_resolution(resolution), normals)
     for scene, view, count in _batches(shots):
         image, normal = jax.device_get(draw(scene, view))
         for i in range(count):
@@ -87,19 +87,17 @@ def _batches(items: Iterable[_T]) -> Iterator[tuple]:
         yield (*jax.tree.map(lambda *a: np.stack(a), *filled), len(batch))
 
 
-# Bounded, because every entry keeps its generator and compiled programs alive.
+# Bounded, because every entry keeps its stage and compiled programs alive.
 @functools.lru_cache(maxsize=8)
-def _painter(generator: TrainedGenerator, resolution: int, normals: bool) -> Callable:
+def _painter(stage: Stage, normals: bool) -> Callable:
     to_bytes = lambda colors: jnp.round(127.5 * (jnp.clip(colors, -1, 1) + 1)).astype(jnp.uint8)  # noqa: E731
 
     def draw(scene: Scene, view: View):
-        camera = generator.camera(*view)
-        picture = generator.render(scene, camera, resolution)
+        picture = render_scene(scene, view, stage)
         if not normals:
             return to_bytes(picture.image), None
         behind = PAPER * (1 - picture.alpha[..., None])
-        return to_bytes(picture.image), to_bytes(
-            generator.normals(scene, camera, resolution) + behind
-        )
+        colors = render_normals(scene, stage.camera(view), stage) + behind
+        return to_bytes(picture.image), to_bytes(colors)
 
-    return jax.jit(draw)
+    return jax.jit(jax.vmap(draw))

@@ -7,6 +7,7 @@ view and pans with it: an object painted on the background would move against th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -120,7 +121,8 @@ DEFAULT_PRIOR = ViewPrior(math.radians(90), math.radians(15))
 class Stage:
     """What all scenes of one family share: how a scene becomes a mesh and a picture.
 
-    Compared and hashed by identity, so that jitted functions can be cached per stage.
+    Compared and hashed by identity, so that jitted functions can be cached per stage; `make_stage`
+    and `at_resolution` return one object for the same arguments.
 
     Attributes:
       topology: of the mesh whose vertices the surface map gives.
@@ -149,6 +151,15 @@ class Stage:
         """Of the camera from the origin, world units."""
         return 1 / math.tan(self.fov / 2)
 
+    def at_resolution(self, resolution: int) -> Stage:
+        """The same stage with pictures of another size."""
+        return self if resolution == self.resolution else _at_resolution(self, resolution)
+
+
+@functools.lru_cache(maxsize=32)
+def _at_resolution(stage: Stage, resolution: int) -> Stage:
+    return dataclasses.replace(stage, resolution=resolution)
+
 
 def make_stage(
     surface_size: int,
@@ -164,7 +175,15 @@ def make_stage(
     >>> stage: Stage = make_stage(surface_size=4, resolution=8, fov=2 * math.atan(0.5))
     >>> print(stage.topology.num_vertices, stage.template.shape, round(stage.distance, 3))
     25 (25, 3) 2.0
+    >>> larger = stage.at_resolution(16)
+    >>> print(larger.resolution, larger is stage.at_resolution(16))
+    16 True
     """
+    return _make_stage(surface_size, resolution, fov, margin_pixels, chart, prior, background_scale)
+
+
+@functools.lru_cache(maxsize=32)
+def _make_stage(surface_size, resolution, fov, margin_pixels, chart, prior, background_scale):
     template, topology = sphere_mesh(surface_size + 1, chart)
     return Stage(topology, template, resolution, fov, margin_pixels, prior, background_scale)
 

@@ -125,7 +125,7 @@ class TrainedGenerator:
           ValueError: z has not the generator's number of entries.
         """
         self._check_latents(z)
-        return self._styles(self.params, self.mean_style, jnp.asarray(z), truncation)
+        return _styles(self.parts, self.params, self.mean_style, jnp.asarray(z), truncation)
 
     def scene(self, latents: Float[Array, "*N Z"] | Styles) -> Scene:
         """m = G(z): surface map, texture and background.
@@ -138,7 +138,7 @@ class TrainedGenerator:
         """
         if not isinstance(latents, Styles):
             latents = self.styles(latents)
-        return self._scene(self.params, latents)
+        return _scene(self.parts, self.params, latents)
 
     def camera(self, yaw: float = 0.0, pitch: float = 0.0) -> Camera:
         """A camera with the lens and the distance of training; radians, as `orbit_camera`.
@@ -193,26 +193,9 @@ class TrainedGenerator:
     @functools.cached_property
     def mean_style(self) -> Float[Array, "W"]:
         """The mean of w, the centre of truncation; over latents that never change."""
-        z = jax.random.normal(jax.random.key(0), (_MEAN_LATENTS, self.parts.config.latent_size))
-        mean = lambda params: jax.vmap(lambda z: map_latent(self.parts, params, z))(z).mean(0)  # noqa: E731
-        return jax.jit(mean)(self.params)
-
-    # Parameters are arguments of the programs: as constants they would be compiled.
-    @functools.cached_property
-    def _styles(self):
-        @jax.jit
-        def styles(params, mean, z, truncation):
-            return _each(lambda z: styles_of(self.parts, params, mean, z, truncation), z, 1)
-
-        return styles
-
-    @functools.cached_property
-    def _scene(self):
-        @jax.jit
-        def scene(params, styles):
-            return _each(lambda styles: scene_of(self.parts, params, styles), styles, 2)
-
-        return scene
+        # Now, even if it is a program under way that asks first: its tracers must not be kept.
+        with jax.ensure_compile_time_eval():
+            return _mean_style(self.parts, self.params)
 
     def _over_views(self, draw, scene, camera, resolution):
         resolution = self.parts.stage.resolution if resolution is None else resolution
@@ -226,20 +209,7 @@ class TrainedGenerator:
             raise ValueError(
                 f"scene and camera must be batches of one length, got {lengths[0]} and {lengths[1]}"
             )
-        return self._draw(draw, scene, camera, resolution)
-
-    @functools.cached_property
-    def _draw(self):
-        def draw(function, scene, camera, resolution):
-            stage = dataclasses.replace(self.parts.stage, resolution=resolution)
-            axes = (
-                0 if scene.surface.ndim == 4 else None,
-                0 if camera.rotation.ndim == 3 else None,
-            )
-            one = lambda scene, camera: function(scene, camera, stage)  # noqa: E731
-            return (jax.vmap(one, axes) if axes != (None, None) else one)(scene, camera)
-
-        return jax.jit(draw, static_argnums=(0, 3))
+        return _draw(draw, self.parts.stage.at_resolution(resolution), scene, camera)
 
     def _check_latents(self, z) -> None:
         expected = latent_size(self.parts)
@@ -274,6 +244,31 @@ def scene_of(parts: Parts, params: Any, styles: Styles) -> Scene:
     """m of one example's styles."""
     z = jnp.pad(styles.background, (parts.config.latent_size, 0))
     return generate(parts, params, z, styles=styles.levels)
+
+
+# Programs of the parts, not of one generator: a run that is opened again, or after more training,
+# is not compiled again. Parameters are arguments: as constants they would be compiled.
+@functools.partial(jax.jit, static_argnums=0)
+def _mean_style(parts, params):
+    z = jax.random.normal(jax.random.key(0), (_MEAN_LATENTS, parts.config.latent_size))
+    return jax.vmap(lambda z: map_latent(parts, params, z))(z).mean(0)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _styles(parts, params, mean_style, z, truncation):
+    return _each(lambda z: styles_of(parts, params, mean_style, z, truncation), z, 1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _scene(parts, params, styles):
+    return _each(lambda styles: scene_of(parts, params, styles), styles, 2)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _draw(function, stage, scene, camera):
+    axes = (0 if scene.surface.ndim == 4 else None, 0 if camera.rotation.ndim == 3 else None)
+    one = lambda scene, camera: function(scene, camera, stage)  # noqa: E731
+    return (jax.vmap(one, axes) if axes != (None, None) else one)(scene, camera)
 
 
 def _render_image(scene, camera, stage):

@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import mmap
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,9 @@ gc.set_threshold(200_000, 20, 100)
 jax.config.update("jax_num_cpu_devices", 2)
 # A broadcast between different numbers of axes is more often a mistake than meant.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Of a worker's memory, before it forgets its compiled programs after every module.
+MOST_KILOBYTES = 3_000_000
 
 # Longest first, so that no worker is left alone with a long module at the end.
 LONGEST = (
@@ -88,9 +92,10 @@ LONGEST = (
 
 @pytest.fixture(scope="module", autouse=True)
 def forgotten_programs():
-    """Modules share few programs, and all together they would take several gigabytes."""
+    """Modules that draw the same tiny run share programs; all together would take gigabytes."""
     yield
-    jax.clear_caches()
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MOST_KILOBYTES:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="module")

@@ -103,6 +103,28 @@ def test_pictures_are_differentiable(generator, z):
     assert float(jnp.abs(jax.jit(jax.grad(loss))(z[0])).max()) > 0
 
 
+def test_a_program_that_asks_first_for_the_mean_style_keeps_nothing_of_it(generator, z):
+    fresh = dataclasses.replace(generator)
+    jax.eval_shape(fresh.scene, z)
+    np.testing.assert_array_equal(fresh.mean_style, generator.mean_style)
+
+
+def test_a_run_that_is_opened_again_later_is_not_compiled_again(generator, z, tmp_path):
+    save_run(tmp_path / "again", images_seen=640)
+    again = gan3d.load(tmp_path / "again")
+    doubled = dataclasses.replace(again, params=jax.tree.map(lambda a: 2 * a, again.params))
+    draw = lambda of: of.render(of.scene(z), of.camera(0.1)).image  # noqa: E731
+    first, compiled = draw(generator), []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **more: compiled.append(event) if "compile" in event else None
+    )
+    second, before = draw(doubled), len(compiled)
+    assert np.abs(second - first).max() > 1e-3
+    assert before == 0
+    jax.jit(lambda x: 3 * x + 1)(jnp.zeros(5))
+    assert len(compiled) > 0  # it would have been noticed
+
+
 @pytest.mark.parametrize("kind", ["glb", "obj"])
 def test_a_saved_mesh_is_closed_and_where_the_pictures_have_it(generator, scenes, kind, tmp_path):
     scene = jax.tree.map(lambda maps: maps[0], scenes)

@@ -140,9 +140,6 @@ class HeadsSource:
         self._images = np.zeros((num_blocks * _BLOCK, resolution, resolution, 3), np.uint8)
         self._rendered = np.zeros(num_blocks, bool)
         self._lock = threading.Lock()
-        self._render_block = jax.jit(
-            functools.partial(_render_heads, stage=self.stage, prior=prior)
-        )
 
     def __len__(self) -> int:
         return self._num_heads
@@ -163,7 +160,8 @@ class HeadsSource:
             blocks = np.unique(indices // _BLOCK)
             for block in blocks[~self._rendered[blocks]]:
                 heads = np.arange(_BLOCK, dtype=np.int32) + np.int32(block * _BLOCK)
-                self._images[heads] = np.asarray(self._render_block(self._seed, heads))
+                drawn = _render_heads(self._seed, heads, stage=self.stage, prior=self.prior)
+                self._images[heads] = np.asarray(drawn)
                 self._rendered[block] = True
         return self._images[indices]
 
@@ -176,6 +174,8 @@ class HeadsSource:
         return head_view(self._seed, index, self.prior)
 
 
+# Sources of one stage, which differ in seed and size, share the program.
+@functools.partial(jax.jit, static_argnames=("stage", "prior"))
 def _render_heads(
     seed: Int[Array, ""], indices: Int[Array, " N"], *, stage: Stage, prior: ViewPrior
 ) -> UInt8[Array, "N R R 3"]:

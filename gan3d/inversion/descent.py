@@ -8,7 +8,6 @@ Shape letters: N pictures, R their side.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import optax
 from gan3d.inversion.losses import pyramid_distance
 from gan3d.inversion.unknowns import Model, Priors, Unknowns, prior_term, scene_at
 from gan3d.scene import render_scene
-from gan3d.trained import TrainedGenerator
+from gan3d.training.assemble import Parts
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -45,11 +44,13 @@ class Problem(NamedTuple):
 
     Attributes:
       model: whose scenes are drawn.
+      params: of its generator.
       priors: what keeps them there.
       targets: pictures, colours in [-1, 1].
     """
 
     model: Model
+    params: Any
     priors: Priors
     targets: Float[Array, "N R R 3"]
 
@@ -78,7 +79,7 @@ def descend(
     Returns:
       Unknowns [N], and their distances from the pictures, see `pyramid_distance`.
     """
-    step = make_step(problem.model.generator, problem.targets.shape[1])
+    step = make_step(problem.model.parts, problem.targets.shape[1])
     descent = Descent(unknowns, _adam().init(unknowns))
     factor, before = 1.0, math.inf
     for done in range(steps):
@@ -100,19 +101,19 @@ def _scaled(rates: Unknowns, factor: float) -> Unknowns:
     return jax.tree.map(lambda rate: jnp.float32(factor * rate), rates)
 
 
-# Bounded, because every entry keeps its generator and compiled program alive.
+# Bounded, because every entry keeps its compiled program alive.
 @functools.lru_cache(maxsize=8)
 def make_step(
-    generator: TrainedGenerator, resolution: int
+    parts: Parts, resolution: int
 ) -> Callable[[Problem, Descent, Unknowns], tuple[Descent, Float[Array, "N"]]]:
     """(problem, descent, rates) -> descent after a step, distances before it.
 
     Rates and priors are arguments: what moves, and how far, is decided without another program.
     """
-    stage = dataclasses.replace(generator.parts.stage, resolution=resolution)
+    stage = parts.stage.at_resolution(resolution)
 
     def loss(unknowns, target, space, priors, params):
-        model = Model(generator, space)
+        model = Model(parts, space)
         picture = render_scene(scene_at(model, params, unknowns), unknowns.view, stage).image
         distance = pyramid_distance(picture, target)
         # The logarithm of a distance is the likelihood of absolute errors of unknown scale: what
@@ -129,8 +130,8 @@ def make_step(
         return Descent(unknowns, moments), distances
 
     def of_problem(problem, descent, rates):
-        _, space = problem.model
-        return step(generator.params, space, problem.priors, problem.targets, descent, rates)
+        space, params = problem.model.space, problem.params
+        return step(params, space, problem.priors, problem.targets, descent, rates)
 
     return of_problem
 

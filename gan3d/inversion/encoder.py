@@ -122,7 +122,7 @@ def first_unknowns(
 ) -> Unknowns:
     """What `Encoder.encode` says of N pictures, as the start of a descent."""
     answer = _answers(encoder, pictures)
-    model = Model(generator, encoder.space)
+    model = Model(generator.parts, encoder.space)
     return jax.vmap(lambda one: unknowns_of(model, one))(answer)
 
 

@@ -42,7 +42,7 @@ class Samples(NamedTuple):
 
 def draw_samples(model: Model, params: Any, key: Array, num: int) -> Samples:
     """Samples as in training, at the generator's resolution; consumes the key."""
-    parts = model.generator.parts
+    parts = model.parts
     scene_key, view_key = jax.random.split(key)
     z = jax.random.normal(scene_key, (num, latent_size(parts)))
     views = draw_views(parts, params, view_key, num)
@@ -74,6 +74,6 @@ def return_loss(
     """How far one picture is from what comes back, with the priors of inversion, and without."""
     unknowns = unknowns_of(model, answer)
     scene = scene_at(model, params, unknowns)
-    back = render_scene(scene, unknowns.view, model.generator.parts.stage).image
+    back = render_scene(scene, unknowns.view, model.parts.stage).image
     distance = pyramid_distance(back, image)
     return distance + prior_term(model, PRIORS, unknowns), distance

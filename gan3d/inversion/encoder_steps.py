@@ -18,6 +18,7 @@ from gan3d.inversion.encoder_losses import draw_samples, label_loss, return_loss
 from gan3d.inversion.style_space import style_space
 from gan3d.inversion.unknowns import Model
 from gan3d.trained import TrainedGenerator
+from gan3d.training.assemble import Parts
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -45,11 +46,23 @@ class Programs(NamedTuple):
     autoencode: Callable[..., tuple[EncoderState, dict[str, Array]]]
 
 
-# Bounded, because every entry keeps its generator and compiled programs alive.
-@functools.lru_cache(maxsize=2)
 def make_programs(generator: TrainedGenerator, network: EncoderNetwork, batch: int) -> Programs:
     """Programs for one generator and one network, with `batch` samples per step."""
-    size, space = generator.parts.stage.resolution, style_space(generator)
+    init, learn, autoencode = _programs(generator.parts, network, batch)
+    # What the generator has learned is an argument: as constants it would be compiled.
+    fixed = generator.params, style_space(generator)
+
+    def of_generator(step):
+        return lambda state, rate, *others: step(state, rate, fixed, *others)
+
+    return Programs(init, of_generator(learn), of_generator(autoencode))
+
+
+# Bounded, because every entry keeps compiled programs alive.
+@functools.lru_cache(maxsize=2)
+def _programs(parts: Parts, network: EncoderNetwork, batch: int) -> Programs:
+    """The same, with (parameters, style space) of the generator before the key."""
+    size = parts.stage.resolution
     adam = optax.scale_by_adam(b1=0.9, b2=0.99)
 
     def init(key):
@@ -60,14 +73,16 @@ def make_programs(generator: TrainedGenerator, network: EncoderNetwork, batch: i
         return jax.vmap(lambda image: network.apply({"params": params}, image))(images)
 
     def learned(params, fixed, key):
-        samples = draw_samples(Model(generator, space), fixed, key, batch)
+        generator_params, space = fixed
+        samples = draw_samples(Model(parts, space), generator_params, key, batch)
         loss, degrees = jax.vmap(label_loss)(answers(params, samples.images), samples)
         return loss.mean(), {"loss": loss.mean(), "degrees": degrees.mean()}
 
     def autoencoded(params, fixed, key, weight, images):
         loss, metrics = learned(params, fixed, key)
         pictures = images.astype(jnp.float32) / 127.5 - 1
-        back = functools.partial(return_loss, Model(generator, space), fixed)
+        generator_params, space = fixed
+        back = functools.partial(return_loss, Model(parts, space), generator_params)
         total, distance = jax.vmap(back)(answers(params, pictures), pictures)
         return loss + weight * total.mean(), {**metrics, "distance": distance.mean()}
 
@@ -80,7 +95,6 @@ def make_programs(generator: TrainedGenerator, network: EncoderNetwork, batch: i
             params = jax.tree.map(lambda p, d: p - rate * d, state.params, directions)
             return EncoderState(params, moments), metrics
 
-        # The generator's parameters are arguments: as constants they would be compiled.
-        return lambda state, rate, key, *others: step(state, rate, generator.params, key, *others)
+        return step
 
     return Programs(jax.jit(init), stepper(learned), stepper(autoencoded))

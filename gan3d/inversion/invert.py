@@ -18,7 +18,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +30,9 @@ from gan3d.inversion.losses import psnr
 from gan3d.inversion.pictures import as_pictures
 from gan3d.inversion.style_space import style_space
 from gan3d.inversion.unknowns import Model, Priors, Unknowns, scene_at, start, styles_at
-from gan3d.scene import Scene, View
+from gan3d.scene import Scene, View, render_scene
 from gan3d.trained import Styles, TrainedGenerator
+from gan3d.training.assemble import Parts
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, UInt8
@@ -138,7 +139,8 @@ def invert(
     space = style_space(generator) if encoder is None else encoder.space
     # One size for all stages: a single program has to be compiled.
     size = min(config.batch, len(pictures) * (config.kept if encoder is None else 1))
-    task = _Task(Model(generator, space), pictures, config, size, report or (lambda line: None))
+    model, report = Model(generator.parts, space), report or (lambda line: None)
+    task = _Task(model, generator.params, pictures, config, size, report)
     if encoder is None:
         starts = task.search()
     else:
@@ -151,6 +153,7 @@ class _Task(NamedTuple):
     """What does not change from stage to stage."""
 
     model: Model
+    params: Any
     pictures: Float[Array, "N R R 3"]
     config: InversionConfig
     batch: int
@@ -160,7 +163,7 @@ class _Task(NamedTuple):
         """The starts that are worth going on from, and whose picture each is of."""
         config, num = self.config, len(self.pictures)
         yaws = (2 * np.arange(config.viewpoints) + 1) / config.viewpoints - 1
-        yaws *= self.model.generator.parts.prior.yaw_range
+        yaws *= self.model.parts.prior.yaw_range
         starts = jax.vmap(lambda yaw: start(self.model, View(yaw, 0.0)))(jnp.asarray(yaws))
         unknowns = jax.tree.map(lambda a: jnp.concatenate([a] * num), starts)
         owners = np.repeat(np.arange(num), config.viewpoints)
@@ -188,12 +191,13 @@ class _Task(NamedTuple):
 
     def result(self, unknowns: Unknowns) -> Inversion:
         """What the unknowns mean."""
-        show, (generator, space) = _shower(self.model.generator), self.model
-        parts = [
-            show(generator.params, space, _take(unknowns, some), self.pictures[some])
+        (parts, space), pictures = self.model, self.pictures
+        show = _shower(parts, pictures.shape[1])
+        shown = [
+            show(self.params, space, _take(unknowns, some), pictures[some])
             for some in _batches(len(self.pictures), self.batch)
         ]
-        found = jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
+        found = jax.tree.map(lambda *a: jnp.concatenate(a), *shown)
         return jax.tree.map(lambda a: a[: len(self.pictures)], found)
 
     def _descend(self, stage, unknowns, owners, rates, steps):
@@ -202,7 +206,7 @@ class _Task(NamedTuple):
             return unknowns, np.zeros(len(owners))
         priors, parts = _priors(self.config), []
         for some in _batches(len(owners), self.batch):
-            problem = Problem(self.model, priors, self.pictures[owners[some]])
+            problem = Problem(self.model, self.params, priors, self.pictures[owners[some]])
             parts.append(
                 descend(problem, _take(unknowns, some), rates, steps, self.config.tolerance)
             )
@@ -214,20 +218,19 @@ class _Task(NamedTuple):
         return unknowns, np.concatenate([part[1] for part in parts])[: len(owners)]
 
 
-# Bounded, because every entry keeps its generator and compiled program alive.
+# Bounded, because every entry keeps its compiled program alive.
 @functools.lru_cache(maxsize=8)
-def _shower(generator: TrainedGenerator) -> Callable[..., Inversion]:
+def _shower(parts: Parts, resolution: int) -> Callable[..., Inversion]:
     """(parameters, space, unknowns [N], pictures) -> what they mean."""
+    stage = parts.stage.at_resolution(resolution)
 
-    @jax.jit
-    def show(params, space, unknowns, pictures):
-        model = Model(generator, space)
-        scene = jax.vmap(lambda one: scene_at(model, params, one))(unknowns)
-        image = generator.render(scene, generator.camera(*unknowns.view), pictures.shape[1]).image
-        styles = jax.vmap(lambda one: styles_at(model, one))(unknowns)
-        return Inversion(styles, unknowns.view, scene, image, psnr(image, pictures))
+    def show(params, space, unknowns, picture):
+        model, view = Model(parts, space), unknowns.view
+        scene = scene_at(model, params, unknowns)
+        image = render_scene(scene, view, stage).image
+        return Inversion(styles_at(model, unknowns), view, scene, image, psnr(image, picture))
 
-    return show
+    return jax.jit(jax.vmap(show, (None, None, 0, 0)))
 
 
 def _batches(num: int, size: int) -> list[np.ndarray]:

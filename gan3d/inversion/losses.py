@@ -45,11 +45,11 @@ def pyramid_distance(
     return jnp.stack(levels).mean()
 
 
-def psnr(images: Float[Array, "N R R 3"], targets: Float[Array, "N R R 3"]) -> Float[Array, "N"]:
+def psnr(images: Float[Array, "*N R R 3"], targets: Float[Array, "*N R R 3"]) -> Float[Array, "*N"]:
     """Peak signal-to-noise ratio of every picture, dB; colours in [-1, 1].
 
     >>> print(psnr(jnp.full((1, 2, 2, 3), 0.2), jnp.zeros((1, 2, 2, 3))).round(3))
     [20.]
     """
-    error = ((images - targets) ** 2).mean(axis=(1, 2, 3))
+    error = ((images - targets) ** 2).mean(axis=(-3, -2, -1))
     return 10 * jnp.log10(4 / jnp.maximum(error, 1e-12))

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from gan3d.inversion.style_space import StyleSpace
 from gan3d.scene import Scene, View
-from gan3d.trained import Styles, TrainedGenerator, scene_of
+from gan3d.trained import Styles, scene_of
+from gan3d.training.assemble import Parts
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -59,19 +60,20 @@ class Priors(NamedTuple):
 
 
 class Model(NamedTuple):
-    """From unknowns to a scene: the generator and the coordinates of its styles."""
+    """From unknowns to a scene: a generator without its parameters, which are arguments of the
+    programs, and the coordinates of its styles.
+    """
 
-    generator: TrainedGenerator
+    parts: Parts
     space: StyleSpace
 
 
 def start(model: Model, view: View) -> Unknowns:
     """The mean object from a viewpoint."""
-    parts = model.generator.parts
-    width, config = model.space.basis.shape[1], parts.config
+    width, config = model.space.basis.shape[1], model.parts.config
     return Unknowns(
         style=jnp.zeros(width),
-        levels=jnp.zeros((model.generator.num_levels, width)),
+        levels=jnp.zeros((model.parts.generator.num_levels, width)),
         background=jnp.zeros(config.background_latent_size),
         view=View(jnp.asarray(view.yaw, jnp.float32), jnp.asarray(view.pitch, jnp.float32)),
         texture=jnp.zeros((config.texture_size, config.texture_size, 3)),
@@ -86,7 +88,7 @@ def styles_at(model: Model, unknowns: Unknowns) -> Styles:
 
 def scene_at(model: Model, params: Any, unknowns: Unknowns) -> Scene:
     """The generator's scene with what was painted over it."""
-    scene = scene_of(model.generator.parts, params, styles_at(model, unknowns))
+    scene = scene_of(model.parts, params, styles_at(model, unknowns))
     return scene._replace(
         texture=jnp.clip(scene.texture + unknowns.texture, -1, 1),
         background=jnp.clip(scene.background + unknowns.behind, -1, 1),
@@ -95,7 +97,7 @@ def scene_at(model: Model, params: Any, unknowns: Unknowns) -> Scene:
 
 def prior_term(model: Model, priors: Priors, unknowns: Unknowns) -> Float[Array, ""]:
     """What the unknowns cost by themselves."""
-    prior = model.generator.parts.prior
+    prior = model.parts.prior
     mean_square = lambda x: jnp.mean(x**2)  # noqa: E731
     excess = lambda angle, limit: jnp.maximum(jnp.abs(angle) - limit, 0) ** 2  # noqa: E731
     beyond = excess(unknowns.view.yaw, prior.yaw_range)

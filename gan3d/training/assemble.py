@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +49,11 @@ class Parts:
     discriminator_optimizer: optax.GradientTransformation
 
 
+# Cached: parts are compared by identity, and what was compiled for a configuration serves whoever
+# assembles it again. Bounded, because every entry keeps a mesh alive.
+@functools.lru_cache(maxsize=16)
 def assemble(config: Config) -> Parts:
-    """Builds networks, stage, prior and optimizers."""
+    """Builds networks, stage, prior and optimizers; the same object for the same configuration."""
     learned = config.view_prior == "learned"
     dtype = None if config.precision == "float32" else jnp.dtype(config.precision)
     prior = ViewPrior(

@@ -7,7 +7,6 @@ averaged generator is measured by `evaluation.dashboard`, logged, and put into w
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -121,7 +120,7 @@ def dashboard_reader(parts: Parts) -> Callable[[Any], Reading]:
     """
     key = jax.random.fold_in(jax.random.key(parts.config.seed), _STREAM)
     resolution = min(parts.stage.resolution, MAX_RESOLUTION)
-    stage = dataclasses.replace(parts.stage, resolution=resolution)
+    stage = parts.stage.at_resolution(resolution)
 
     @jax.jit
     def draw(params):

@@ -63,9 +63,9 @@ def test_render(tmp_path):
 
 def test_train(tmp_path):
     # Most of the time is compilation, and less of it for one kind of step than for three.
-    small = {"generator_width": 8, "discriminator_width": 8, "surface_size": 8}
-    networks = {**small, "penalty_interval": 1, "r2_gamma": 0.0}
-    notebook = execute("train", tmp_path, images=32, networks=networks)
+    small = {"generator_width": 8, "discriminator_width": 8, "surface_size": 8, "texture_size": 8}
+    quick = {"penalty_interval": 1, "r2_gamma": 0.0, "batch": 4, "num_heads": 32}
+    notebook = execute("train", tmp_path, images=8, networks={**small, **quick})
     assert len(list((tmp_path / "runs/notebook/sheets").glob("*.png"))) == 2
     assert len(pictures(notebook)) == 4  # real ones, the last sheet, curves, samples
 

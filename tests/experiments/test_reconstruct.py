@@ -120,7 +120,7 @@ def test_an_encoder_is_trained_for_a_run(run_dir, encoder, capsys):
 
 def test_reconstructions_of_heads_are_judged(run_dir, encoder, tmp_path):
     code = command(
-        evaluate_inversion, f"--run={run_dir}", f"--encoder={encoder[0]}", "--heads=3",
+        evaluate_inversion, f"--run={run_dir}", f"--encoder={encoder[0]}", "--heads=2",
         "--samples=60", f"--out={tmp_path}", *QUICK,
     )  # fmt: skip
     assert code == 0

@@ -84,7 +84,7 @@ def pictures(tiny):
 
 
 def test_one_picture_has_no_leading_axis(tiny, pictures):
-    one = invert(tiny, pictures[0], config=QUICK)
+    one = invert(tiny, pictures[0], config=dataclasses.replace(QUICK, kept=2))
     assert one.image.shape == (16, 16, 3) and one.view.yaw.shape == one.psnr.shape == ()
     assert tiny.render(one.scene, tiny.camera(*one.view)).image.shape == (32, 32, 3)
 
@@ -118,9 +118,9 @@ def test_pictures_fill_up_the_last_batch(tiny, pictures):
 
 
 def test_a_descent_ends_when_nothing_is_gained(tiny, pictures):
-    model, steps = Model(tiny, style_space(tiny)), []
+    model, steps = Model(tiny.parts, style_space(tiny)), []
     unknowns = jax.vmap(lambda yaw: start(model, View(yaw, 0.0)))(jnp.zeros(NUM))
-    problem = Problem(model, _priors(QUICK), pictures)
+    problem = Problem(model, tiny.params, _priors(QUICK), pictures)
     rates = jax.tree.map(lambda rate: 0.0 * rate, _style_rates(QUICK))
     same, _ = descend(
         problem, unknowns, rates, 1000, 0.01, report=lambda step, distance: steps.append(step)

@@ -146,8 +146,10 @@ def test_what_a_killed_save_leaves_behind_is_removed(saved, complete):
     shutil.copytree(saved / "64", unfinished)
     if not complete:
         shutil.rmtree(unfinished / "state")
-    assert restore(saved)[1] == 64
-    assert sorted(path.name for path in saved.iterdir()) == ["32", "64"]
+    with Checkpoints(saved) as checkpoints:
+        assert checkpoints.restore_latest(make_state(0))[1] == 64
+        checkpoints.save(128, make_state(128))  # waits for the removal, which runs beside
+    assert sorted(path.name for path in saved.iterdir()) == ["128", "32", "64"]
 
 
 def test_stray_directories_are_no_checkpoints(saved):
