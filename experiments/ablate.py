@@ -23,7 +23,8 @@ from absl import flags
 
 from experiments import flags as experiment_flags
 from experiments.ablation_rows import MAIN_ROWS, ROWS, row_config, scheduled
-from experiments.evaluate import Effort, define_effort_flags, effort_from_flags, evaluate
+from experiments.effort import Effort, define_effort_flags, effort_from_flags
+from experiments.evaluate import evaluate
 from experiments.flags import UsageError
 from experiments.train import train
 from gan3d.config import Config, field_types, validate

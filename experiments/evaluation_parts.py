@@ -39,7 +39,7 @@ from gan3d.training.run import Run, RunError
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
-    from experiments.evaluate import Effort
+    from experiments.effort import Effort
     from gan3d.data.sources import ImageSource
 
 Report = Callable[[str], None]

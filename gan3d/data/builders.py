@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,10 +205,13 @@ class Gan3dHeads(StagedBuilder):
     def _heads(self) -> Any:
         """The heads, opened once: their renderer takes seconds to compile."""
         if not hasattr(self, "_opened"):
-            from gan3d.data.sources import open_source
+            from gan3d.data.heads import HeadsSource
+            from gan3d.scene import ViewPrior
 
             fields = _heads_parameters(self.builder_config)
-            self._opened = open_source("heads", fields.pop("resolution"), **fields)
+            ranges = [math.radians(fields.pop(f"{angle}_degrees")) for angle in ("yaw", "pitch")]
+            fields["prior"] = ViewPrior(*ranges, fields.pop("view_prior"))
+            self._opened = HeadsSource(**fields)
         return self._opened
 
     def _info(self) -> tfds.core.DatasetInfo:

@@ -111,12 +111,13 @@ from gan3d.render.camera_formats import (
 )
 from gan3d.render.composite import composite
 from gan3d.render.derivatives import screen_derivatives, uv_derivatives
+from gan3d.render.fragments import Fragments
 from gan3d.render.interpolate import interpolate, interpolate_uv
 from gan3d.render.lighting import DirectionalLights, lambert, spherical_harmonics
 from gan3d.render.normals import face_normals, vertex_normals
 from gan3d.render.padding import pad_topology, stack_meshes
 from gan3d.render.pipeline import Rendering, render
-from gan3d.render.rasterize import Fragments, rasterize
+from gan3d.render.rasterize import rasterize
 from gan3d.render.smoothness import (
     edge_length_term,
     laplacian_term,

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from gan3d.render.camera import Camera, precise_product
 from gan3d.render.composite import composite
+from gan3d.render.fragments import Fragments
 from gan3d.render.interpolate import interpolate, interpolate_uv
 from gan3d.render.normals import unit_vectors, vertex_normals
-from gan3d.render.rasterize import Fragments
 from gan3d.render.topology import Topology
 
 if TYPE_CHECKING:

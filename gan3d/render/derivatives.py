@@ -15,7 +15,7 @@ from gan3d.render.indexing import take
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-    from gan3d.render.rasterize import Fragments
+    from gan3d.render.fragments import Fragments
     from gan3d.render.topology import Topology
 
 # Faces whose screen area is out of these bounds (pixels^2, twice) get zero derivatives; inside

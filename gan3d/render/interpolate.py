@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
+from gan3d.render.fragments import Fragments
 from gan3d.render.indexing import take
-from gan3d.render.rasterize import Fragments
 from gan3d.render.topology import Topology
 
 if TYPE_CHECKING:

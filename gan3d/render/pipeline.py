@@ -12,8 +12,9 @@ import numpy as np
 
 from gan3d.render.batching import differentiable_scene_by_scene, traced_once
 from gan3d.render.camera import Camera, project
+from gan3d.render.fragments import Fragments
 from gan3d.render.indexing import take
-from gan3d.render.rasterize import Fragments, fragments_of, make_settings, see
+from gan3d.render.rasterize import fragments_of, make_settings, see
 from gan3d.render.screen import Settings
 from gan3d.render.shading import FAST, SMOOTH, Fixed, Look, Scene, shade_picture
 from gan3d.render.texture import join_levels, make_mipmaps, validate_texels, wrap_pair

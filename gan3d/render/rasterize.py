@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
@@ -30,6 +30,7 @@ from gan3d.render.batching import (
     scene_by_scene,
     traced_once,
 )
+from gan3d.render.fragments import Fragments
 from gan3d.render.layers import margin_values
 from gan3d.render.screen import Connectivity, Settings
 from gan3d.render.shading import FAST, SMOOTH, shade_layers
@@ -37,25 +38,7 @@ from gan3d.render.topology import Topology
 from gan3d.render.visibility import Visible, find_visible
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, Int
-
-
-class Fragments(NamedTuple):
-    """What L layers show at each pixel, front to back: one or two margins, last the surface.
-
-    L is 2 for a connected mesh and 3 for one of several components.
-
-    Attributes:
-      face: index of the face, -1 where the layer is empty.
-      barycentric: perspective-correct weights of the face's corners; zero where empty.
-      depth: camera-space depth, world units; zero where empty.
-      alpha: opacity in [0, 1]; zero where empty, one on the surface.
-    """
-
-    face: Int[Array, "L H W"]
-    barycentric: Float[Array, "L H W 3"]
-    depth: Float[Array, "L H W"]
-    alpha: Float[Array, "L H W"]
+    from jaxtyping import Array, Float
 
 
 def rasterize(

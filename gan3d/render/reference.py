@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
-from gan3d.render.rasterize import Fragments
+from gan3d.render.fragments import Fragments
 from gan3d.render.screen import MIN_DOUBLE_AREA, Settings
 
 if TYPE_CHECKING:

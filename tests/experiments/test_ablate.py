@@ -11,7 +11,7 @@ from saved_run import TINY, save_run
 from experiments import ablate, ablation_report
 from experiments import flags as experiment_flags
 from experiments.ablation_rows import ROWS, row_config, scheduled
-from experiments.evaluate import Effort
+from experiments.effort import Effort
 from gan3d.config import Config, differences, validate
 from gan3d.sheets import Sheet
 from gan3d.visualize import SHEET_COLUMNS

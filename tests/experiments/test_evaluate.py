@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 from saved_run import TINY, save_run
 
-from experiments import evaluate
+from experiments import effort, evaluate
 from experiments import flags as experiment_flags
 from gan3d.evaluation.alignment import PLANE_POINTS
 from gan3d.training.metrics import read_metrics
 from gan3d.training.run import RunError
 
-EFFORT = evaluate.Effort(samples=4, clouds=3, points=64, pictures=4, pose_steps=1)
+EFFORT = effort.Effort(samples=4, clouds=3, points=64, pictures=4, pose_steps=1)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_runs_on_photographs_have_scores_of_pictures(tmp_path):
 
 
 def test_points_suffice_for_the_alignment():
-    assert evaluate.MIN_POINTS == PLANE_POINTS
+    assert effort.MIN_POINTS == PLANE_POINTS
 
 
 def test_table_has_a_column_per_family(evaluated):
