@@ -247,7 +247,8 @@ def scene_of(parts: Parts, params: Any, styles: Styles) -> Scene:
 
 
 # Programs of the parts, not of one generator: a run that is opened again, or after more training,
-# is not compiled again. Parameters are arguments: as constants they would be compiled.
+# is not compiled again; they live until `jax.clear_caches()`. Parameters are arguments: as
+# constants they would be compiled.
 @functools.partial(jax.jit, static_argnums=0)
 def _mean_style(parts, params):
     z = jax.random.normal(jax.random.key(0), (_MEAN_LATENTS, parts.config.latent_size))

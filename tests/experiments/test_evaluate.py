@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 from saved_run import TINY, save_run
 
-from experiments import effort, evaluate
+from experiments import evaluate
 from experiments import flags as experiment_flags
-from gan3d.evaluation.alignment import PLANE_POINTS
+from experiments.effort import Effort
 from gan3d.training.metrics import read_metrics
 from gan3d.training.run import RunError
 
-EFFORT = effort.Effort(samples=4, clouds=3, points=64, pictures=4, pose_steps=1)
+EFFORT = Effort(samples=4, clouds=3, points=64, pictures=4, pose_steps=1)
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +117,6 @@ def test_runs_on_photographs_have_scores_of_pictures(tmp_path):
     assert not (tmp_path / "run" / "evaluation.png").exists()
     with pytest.raises(RunError, match=r"pictures must be at most 4, half .* got 5"):
         evaluate.evaluate(tmp_path / "run", dataclasses.replace(EFFORT, pictures=5), report=str)
-
-
-def test_points_suffice_for_the_alignment():
-    assert effort.MIN_POINTS == PLANE_POINTS
 
 
 def test_table_has_a_column_per_family(evaluated):
