@@ -7,6 +7,7 @@ is no elasticity: when a process ends, the others end too, and the same commands
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import jax
@@ -31,6 +32,10 @@ def join(
       process_id: which this is, from 0. All three None = whatever the cluster says, where jax knows
         it: Slurm, Open MPI, Cloud TPU and others, see `jax.distributed.initialize`.
 
+    Under Slurm and Open MPI one process per host drives all GPUs of the host, several drive one
+    each. Elsewhere a process drives all that it sees; CUDA_VISIBLE_DEVICES and JAX_LOCAL_DEVICE_IDS
+    say otherwise.
+
     Raises:
       ValueError: a number is out of range, some of the arguments are missing, or the cluster is
         none that jax knows.
@@ -51,8 +56,22 @@ def join(
             "this is no cluster that jax knows: say coordinator, num_processes and process_id "
             f"({error})"
         ) from error
+    if _is_alone_on_host() and "JAX_LOCAL_DEVICE_IDS" not in os.environ:
+        # jax takes every process of Slurm or Open MPI for one of several on its host, which drives
+        # one GPU, and would leave the others idle (https://github.com/jax-ml/jax/issues/16788).
+        for platform in ("cuda", "rocm"):
+            jax.config.update(f"jax_{platform}_visible_devices", "all")
     # On CPU the first collective waits 30 seconds for the others, and here nobody is busy yet.
     greatest(0)
+
+
+def _is_alone_on_host() -> bool:
+    """Whether Slurm or Open MPI started one process per host."""
+    of_open_mpi = os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE")
+    if of_open_mpi is not None:
+        return int(of_open_mpi) == 1
+    hosts = os.environ.get("SLURM_STEP_NUM_NODES")
+    return hosts is not None and hosts == os.environ.get("SLURM_NTASKS")
 
 
 def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:

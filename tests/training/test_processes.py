@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -47,13 +49,32 @@ def alone(workplace) -> list[dict]:
     return metrics_but_speed(workplace / "alone")
 
 
-def start_two(workplace: Path, run: str, sizes: dict) -> list:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    together = [f"--coordinator=localhost:{port}", "--num_processes=2"]
+        return free.getsockname()[1]
+
+
+def start_two(workplace: Path, run: str, sizes: dict) -> list:
+    together = [f"--coordinator=localhost:{free_port()}", "--num_processes=2"]
     return [
         training_runs.start(workplace, run, sizes, [*together, f"--process_id={i}"])
+        for i in range(2)
+    ]
+
+
+def slurm(process_id: int, port: int, hosts: int) -> dict[str, str]:
+    """What srun says to one of two processes on so many hosts; all of them are this one."""
+    variables = dict(JOB_ID=7, STEP_NODELIST="localhost,elsewhere", STEP_NUM_NODES=hosts, NTASKS=2)
+    variables |= dict(PROCID=process_id, LOCALID=process_id if hosts == 1 else 0)
+    named = {f"SLURM_{name}": str(value) for name, value in variables.items()}
+    return {**named, "JAX_COORDINATOR_PORT": str(port)}
+
+
+def start_two_by_slurm(workplace: Path, run: str, sizes: dict) -> list:
+    port = free_port()
+    return [
+        training_runs.start(workplace, run, sizes, ["--cluster"], environment=slurm(i, port, 2))
         for i in range(2)
     ]
 
@@ -76,7 +97,8 @@ def test_eight_devices_train_as_one(workplace, alone):
 
 
 def test_two_processes_train_as_one_end_together_and_resume(workplace, alone):
-    """Stopped, and then killed; how two finish is tested in `test_rollbacks`."""
+    """Stopped, and then killed; the second time they learn from Slurm who they are. How two finish
+    is tested in `test_rollbacks`."""
     run_dir = workplace / "two"
     both = start_two(workplace, "two", ENDLESS)
     wait_until_logged(both[0], run_dir, (STEPS + 5) * BATCH)
@@ -92,7 +114,7 @@ def test_two_processes_train_as_one_end_together_and_resume(workplace, alone):
     # One checkpoint, complete, and nothing else beside it.
     assert os.listdir(run_dir / "checkpoints") == [str(saved)]
 
-    both = start_two(workplace, "two", ENDLESS)
+    both = start_two_by_slurm(workplace, "two", ENDLESS)
     wait_until_logged(both[0], run_dir, saved + 5 * BATCH)
     both[1].kill()
     killed_at = time.monotonic()
@@ -101,6 +123,28 @@ def test_two_processes_train_as_one_end_together_and_resume(workplace, alone):
     assert code not in (0, -signal.SIGKILL), output
     assert f"resuming at {saved:,} images" in output
     finish(both[1])
+
+
+@pytest.mark.parametrize(("hosts", "visible"), [(1, ["0", "1"]), (2, ["all", "all"])])
+def test_one_process_per_host_drives_all_gpus_and_several_one_each(hosts, visible):
+    program = """
+import jax
+from gan3d.training import processes
+processes.join()
+print(jax.config.read("jax_cuda_visible_devices"), processes.greatest(jax.process_index()))
+"""
+    port = free_port()
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            env={**os.environ, **slurm(i, port, hosts)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    printed = [finish(process)[1].splitlines()[-1] for process in both]  # after gloo's own lines
+    assert printed == [f"{seen} 1" for seen in visible]
 
 
 @pytest.mark.parametrize(

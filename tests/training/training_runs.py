@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.killed_run import FLAGS, compiling_once
@@ -16,7 +16,12 @@ TIMEOUT_SECONDS = 300
 
 
 def start(
-    workplace: Path, run: str, sizes: dict, more: Sequence[str] = (), num_devices: int = 1
+    workplace: Path,
+    run: str,
+    sizes: dict,
+    more: Sequence[str] = (),
+    num_devices: int = 1,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen:
     """Starts a training of the photographs in `workplace / run`."""
     flags = [f"--{name}={value}" for name, value in {**FLAGS, **sizes}.items()]
@@ -29,7 +34,7 @@ def start(
     return subprocess.Popen(
         [sys.executable, "-m", "experiments.train", *flags],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, **compiling},
+        env={**os.environ, **compiling, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
