@@ -4,12 +4,12 @@
     python -m experiments.figures --run=runs/demo --figure=mixing --seed=3 --format=png
     python -m experiments.figures --ablation=runs/ablation               # a sheet of the rows
 
-samples: picture, normals, texture, background, the textured shape from five sides. interpolation:
-from one latent to another (linear in w; the background's latent on the great circle) from three
-viewpoints. truncation: objects drawn towards the mean. mixing: coarse, middle or fine levels of the
-style from a second latent. setup: how it was trained, as a drawing of the run's own pictures;
-photographs of the training set stay grey unless --show_photographs is given. ablation: two samples
-of every row of a folder of experiments.ablate.
+samples: picture, normals, texture, background, the textured shape from five sides. shapes: normals
+from the same sides, no colours. interpolation: from one latent to another (linear in w; the
+background's latent on the great circle) from three viewpoints. truncation: objects drawn towards
+the mean. mixing: coarse, middle or fine levels of the style from a second latent. setup: how it was
+trained, as a drawing of the run's own pictures; photographs of the training set stay grey unless
+--show_photographs is given. ablation: two samples of every row of a folder of experiments.ablate.
 
 The mesh has no resolution: runs trained at 32 pixels are drawn at 256. Textures show their texels.
 Needs matplotlib: pip install 'gan3d[figures]'.
@@ -37,6 +37,7 @@ from gan3d.sheets import (
     interpolation_sheet,
     mixing_sheet,
     samples_sheet,
+    shapes_sheet,
     truncation_sheet,
 )
 from gan3d.trained import TrainedGenerator, load
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Figures of a run, and how many of what they show unless --num says otherwise.
-NUMBERS = {"samples": 6, "interpolation": 8, "truncation": 4, "mixing": 5, "setup": 1}
+NUMBERS = {"samples": 6, "shapes": 6, "interpolation": 8, "truncation": 4, "mixing": 5, "setup": 1}
 LEAST = {"interpolation": 2}
 SOURCES_A = 2  # of the mixing figure; --num are those of the other kind
 PSI = r"$\psi$"
@@ -66,11 +67,11 @@ def draw_figure(
     """One figure of a trained run.
 
     Args:
-      name: samples, interpolation, truncation, mixing or setup.
+      name: samples, shapes, interpolation, truncation, mixing or setup.
       generator: what to draw.
       seed: of latents and viewpoints.
-      num: rows of samples and truncation, steps of the interpolation, columns of mixing. None =
-        what fits a page.
+      num: rows of samples, shapes and truncation, steps of the interpolation, columns of mixing.
+        None = what fits a page.
       resolution: side of the rendered pictures, pixels.
       truncation: psi of all latents; the truncation figure has its own.
       show_photographs: in the setup, see `setup_content`.
@@ -92,6 +93,8 @@ def draw_figure(
     z, views = draw_latents(generator, seed, _latents(name, num))
     if name == "samples":
         sheet = samples_sheet(generator, z, views, resolution, truncation)
+    elif name == "shapes":
+        sheet = shapes_sheet(generator, z, resolution, truncation)
     elif name == "interpolation":
         sheet = interpolation_sheet(generator, z, num, resolution, truncation)
     elif name == "truncation":
@@ -132,7 +135,7 @@ def _define_flags() -> flags.FlagValues:
     define("out", None, "folder to write to; default RUN/figures, or the ablation's")
     whole = functools.partial(flags.DEFINE_integer, flag_values=values)
     whole("seed", 0, "seed of latents and viewpoints", lower_bound=0)
-    text = "rows of samples or truncation, steps of interpolation, columns of mixing; default: {}"
+    text = "rows; steps of interpolation, columns of mixing; default: {}"
     numbers = ", ".join(f"{name} {num}" for name, num in NUMBERS.items() if name != "setup")
     whole("num", None, text.format(numbers), lower_bound=1, upper_bound=64)
     whole("resolution", RESOLUTION, "pixels of a rendered picture", lower_bound=8, upper_bound=2048)

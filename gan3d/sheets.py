@@ -4,7 +4,8 @@
     sheet = truncation_sheet(generator, z)
     save_png("truncation.png", picture_of(sheet))     # or experiments.figures: PDF, SVG
 
-All but the samples show objects over white: it is the objects that differ.
+All but the samples show objects over white: it is the objects that differ. Shapes show no colours,
+so that they may be published where the photographs, and what resembles them, may not.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ __all__ = [
     "mixing_sheet",
     "picture_of",
     "samples_sheet",
+    "shapes_sheet",
     "truncation_sheet",
 ]
 
@@ -112,6 +114,27 @@ def samples_sheet(
     groups = (Group(4, 8, "textured shape, by yaw"),)
     about = "Latents and viewpoints are random" + _truncated(truncation)
     return Sheet(cells, SHEET_COLUMNS, column_groups=groups, about=about)
+
+
+def shapes_sheet(
+    generator: TrainedGenerator,
+    z: Float[Array, "N Z"],
+    resolution: int = RESOLUTION,
+    truncation: float = 1.0,
+) -> Sheet:
+    """Normals of a latent per row, at yaw -90, -45, 0, 45 and 90 degrees; no paint.
+
+    >>> sheet = shapes_sheet(generator, generator.sample(jax.random.key(0), 2), resolution=8)
+    >>> print(sheet.column_titles)
+    ('-90°', '-45°', '0°', '+45°', '+90°')
+    """
+    scenes = scenes_of(generator, generator.styles(z, truncation))
+    yaws = CANONICAL_YAW_DEGREES
+    shots = (Shot(plain(scene), _view(yaw)) for scene in scenes for yaw in yaws)
+    drawn = [picture.normals for picture in pictures(generator, shots, resolution, normals=True)]
+    cells = [drawn[i : i + len(yaws)] for i in range(0, len(drawn), len(yaws))]
+    about = "Normals of random latents: red right, green up, blue to the camera"
+    return Sheet(cells, degrees(yaws), about=about + _truncated(truncation))
 
 
 def interpolation_sheet(

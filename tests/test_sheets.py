@@ -74,6 +74,18 @@ def test_pictures_are_taken_as_they_are_asked_for(generator, z):
     np.testing.assert_array_equal(images[-1], last.image)
 
 
+def test_shapes_are_normals_without_paint(generator, z):
+    sheet = sheets.shapes_sheet(generator, z[:2], SIZE)
+    assert [len(row) for row in sheet.cells] == [5, 5]
+    scenes = list(scenes_of(generator, generator.styles(z[:2])))
+    scene = plain(scenes[1])._replace(texture=np.zeros_like(scenes[1].texture))  # other paint
+    views = [View(np.float32(math.radians(yaw)), np.float32(0)) for yaw in (-90, 45)]
+    drawn = pictures(generator, [Shot(scene, view) for view in views], SIZE, normals=True)
+    for cell, picture in zip((sheet.cells[1][0], sheet.cells[1][3]), drawn, strict=True):
+        np.testing.assert_array_equal(cell, picture.normals)
+    assert difference(sheet.cells[0][2], sheet.cells[1][2]) > 0.3
+
+
 def test_interpolation_goes_from_one_sample_to_the_other(generator, z, samples):
     sheet = sheets.interpolation_sheet(generator, z[:2], 5, SIZE)
     assert [len(row) for row in sheet.cells] == [5] * 3

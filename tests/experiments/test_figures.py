@@ -64,7 +64,13 @@ def test_all_figures_of_a_run_as_pdf(run_dir, capsys):
 
 @pytest.mark.parametrize(
     "name, num, cells",
-    [("samples", 2, 18), ("interpolation", 4, 12), ("truncation", 2, 10), ("mixing", 3, 3 + 6 * 4)],
+    [
+        ("samples", 2, 18),
+        ("shapes", 3, 15),
+        ("interpolation", 4, 12),
+        ("truncation", 2, 10),
+        ("mixing", 3, 3 + 6 * 4),
+    ],
 )
 def test_cells_and_caption(generator, name, num, cells):
     figure = figures.draw_figure(name, generator, seed=7, num=num, resolution=8)
