@@ -67,8 +67,11 @@ ROWS: dict[str, Row] = {
     "fov_10": Row("field of view 10 degrees", {"fov_degrees": 10.0}),
     "flat_pyramid": Row("pyramid gains that do not fall", {"pyramid_decay": 1.0}),
     "blur": Row("early images blurred", {"blur_pixels": 2.0}),
-    "weak_penalties": Row("penalty weights a tenth", {"r1_gamma": 0.1, "r2_gamma": 0.1}),
-    "penalty_decay": Row("penalties fall to a tenth", {"penalty_floor": 0.1}),
+    "strong_penalties": Row("penalty weights of 1", {"r1_gamma": 1.0, "r2_gamma": 1.0}),
+    "penalty_decay": Row(
+        "penalty weights fall from 1 to a tenth",
+        {"r1_gamma": 1.0, "r2_gamma": 1.0, "penalty_floor": 0.1},
+    ),
     "bfloat16": Row("features in bfloat16", {"precision": "bfloat16"}),
     "nonsaturating": Row(
         "non-saturating loss, R1 alone", {"loss": "nonsaturating", "r2_gamma": 0.0}

@@ -138,9 +138,9 @@ class Config:
     pyramid_decay: float = _field(
         0.5, "gain of each displacement map relative to the next coarser one", minimum=0, maximum=1
     )
-    generator_width: int = _field(64, "base channels of the generator", minimum=4, maximum=4096)
+    generator_width: int = _field(32, "base channels of the generator", minimum=4, maximum=4096)
     discriminator_width: int = _field(
-        64, "base channels of the discriminator", minimum=4, maximum=4096
+        32, "base channels of the discriminator", minimum=4, maximum=4096
     )
 
     precision: str = _field(
@@ -152,8 +152,8 @@ class Config:
     loss: str = _field(
         "relativistic", "adversarial loss", choices=("relativistic", "nonsaturating")
     )
-    r1_gamma: float = _field(1.0, "weight of the R1 penalty (real images); 0 = off", minimum=0)
-    r2_gamma: float = _field(1.0, "weight of the R2 penalty (rendered images); 0 = off", minimum=0)
+    r1_gamma: float = _field(0.1, "weight of the R1 penalty (real images); 0 = off", minimum=0)
+    r2_gamma: float = _field(0.1, "weight of the R2 penalty (rendered images); 0 = off", minimum=0)
     penalty_floor: float = _field(
         1.0,
         "part of the penalty weights that is left in the end; 1 = they never fall",
