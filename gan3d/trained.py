@@ -303,6 +303,9 @@ def load(run: str | os.PathLike[str]) -> TrainedGenerator:
 def load_demo() -> TrainedGenerator:
     """Loads the trained generator of heads that comes with the package; nothing is downloaded.
 
+    Trained on 96,000 pictures at 32 x 32; its networks are twice as wide as those of the preset
+    "demo".
+
     Raises:
       RunError: this installation has none.
 
