@@ -54,10 +54,11 @@ def patch_distances(
 
     Patches are taken at the same random places of all images of both sets, and not, as in the
     paper, at places of each image's own. The result is then a property of two sets: zero for equal
-    ones and blind to the order of their images, and differences between places, which are large in
-    aligned photographs, cannot pass for differences between the sets. A level with fewer than
-    `patches` places is taken whole. 128 patches have 1.5 times the area of 64×64 images, but a
-    tenth of that of 256×256: there, raise `patches` if small flaws at fixed places matter.
+    ones and, but for the rounding of a matrix product, blind to the order of their images;
+    differences between places, which are large in aligned photographs, cannot pass for differences
+    between the sets. A level with fewer than `patches` places is taken whole. 128 patches have 1.5
+    times the area of 64×64 images, but a tenth of that of 256×256: there, raise `patches` if small
+    flaws at fixed places matter.
 
     Two samples of one distribution are at a distance above zero, which falls with the number of
     images: compare values for equal numbers only, beside a second sample of the truth.
@@ -74,8 +75,8 @@ def patch_distances(
 
     >>> images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
     >>> distances = patch_distances(images, images[::-1], np.random.default_rng(1))
-    >>> print(list(distances.levels), distances.mean)  # the order does not matter
-    [32, 16] 0.0
+    >>> print(list(distances.levels), f"{distances.mean:.2f}")  # the order does not matter
+    [32, 16] 0.00
     """
     images_a, images_b = check_images("images_a", images_a), check_images("images_b", images_b)
     if images_a.shape != images_b.shape:
