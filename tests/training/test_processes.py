@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import training_runs
@@ -145,6 +146,24 @@ print(jax.config.read("jax_cuda_visible_devices"), processes.greatest(jax.proces
     ]
     printed = [finish(process)[1].splitlines()[-1] for process in both]  # after gloo's own lines
     assert printed == [f"{seen} 1" for seen in visible]
+
+
+@pytest.mark.parametrize(("local_size", "visible"), [("1", "all"), ("2", "0")])
+def test_open_mpi_says_how_many_processes_a_host_has(local_size, visible, monkeypatch):
+    def initialize(*given, **timeouts):  # as jax does where Open MPI has started it
+        for platform in ("cuda", "rocm"):
+            jax.config.update(f"jax_{platform}_visible_devices", "0")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", local_size)
+    monkeypatch.delenv("JAX_LOCAL_DEVICE_IDS", raising=False)
+    try:
+        processes.join()
+        assert jax.config.read("jax_cuda_visible_devices") == visible
+        assert jax.config.read("jax_rocm_visible_devices") == visible
+    finally:
+        for platform in ("cuda", "rocm"):
+            jax.config.update(f"jax_{platform}_visible_devices", "all")
 
 
 @pytest.mark.parametrize(
