@@ -12,7 +12,7 @@ All renderers run in one process and take turns: in one repeat each of them draw
 a row on every combination of faces, batch and size, with views that none has seen before. Numbers
 are medians over all of these but a turn's first, in milliseconds per image. On a GPU there is no
 peer; what takes its place is the time in which the measured bandwidth moves the bytes that have to
-be moved.
+be moved. The calls of a turn are then queued, as a training queues them, and timed together.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from experiments.render_workload import (
     measured_bandwidth,
     random_views,
 )
+from experiments.turns import define_lock_flag, taking_turns
 
 PASSES = ("forward", "both")
 TURN = 128  # images that a renderer draws in a turn, in at least 3 calls
@@ -59,6 +60,7 @@ def _define_flags() -> flags.FlagValues:
     define(flags.DEFINE_integer, "repeats", 15, "timings of each, of which the median counts")
     define(flags.DEFINE_integer, "seed", 0, "seed of textures, weights and views", 0)
     define(flags.DEFINE_string, "json", None, "file to write the numbers to")
+    define_lock_flag(values)
     return values
 
 
@@ -90,9 +92,12 @@ def benchmark(
     peers: Sequence[str],
     repeats: int,
     seed: int = 0,
+    lock: str | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Times every combination of faces, batch and size; returns what --json holds.
+
+    The arguments are the flags.
 
     Raises:
       MissingPeerError: a peer is not installed.
@@ -102,20 +107,22 @@ def benchmark(
         report(f"no peers on {jax.default_backend()}: they run on the CPU")
         peers = ()
     cases = []
-    for size in sizes:
-        for num_faces in faces:
-            for batch in batches:
-                report(f"compiling: {num_faces} faces, batch {batch}, {size} x {size}")
-                cases.append(prepare(make_workload(num_faces, batch, size, seed), peers))
-    rng = np.random.default_rng(seed)
-    for case in cases:  # what runs only once is not measured: allocations, caches, page faults
-        time_once(case, rng)
-        case.seconds.clear()
-    for repeat in range(repeats):
-        report(f"repeat {repeat + 1} of {repeats}")
-        for case in cases:
+    with taking_turns(lock) as wait:
+        for size in sizes:
+            for num_faces in faces:
+                for batch in batches:
+                    report(f"compiling: {num_faces} faces, batch {batch}, {size} x {size}")
+                    cases.append(prepare(make_workload(num_faces, batch, size, seed), peers))
+        wait()
+        rng = np.random.default_rng(seed)
+        for case in cases:  # what runs only once is not measured: allocations, caches, page faults
             time_once(case, rng)
-    bandwidth = None if jax.default_backend() == "cpu" else measured_bandwidth()
+            case.seconds.clear()
+        for repeat in range(repeats):
+            report(f"repeat {repeat + 1} of {repeats}")
+            for case in cases:
+                time_once(case, rng)
+        bandwidth = None if jax.default_backend() == "cpu" else measured_bandwidth()
     rows = [summary(case, bandwidth) for case in cases]
     return {
         "machine": _machine(),
@@ -157,11 +164,14 @@ def time_once(case: Case, rng: np.random.Generator) -> None:
 
 
 def _time(case: Case, renderer: str, name: str, run: Callable[[Any], Any], views: list) -> None:
+    seconds = case.seconds.setdefault((renderer, name), [])
     jax.block_until_ready(run(views[0]))
-    for view in views[1:]:
+    # An accelerator works through a queue.
+    queued = jax.default_backend() != "cpu"
+    for turn in [views[1:]] if queued else [[view] for view in views[1:]]:
         start = time.perf_counter()
-        jax.block_until_ready(run(view))
-        case.seconds.setdefault((renderer, name), []).append(time.perf_counter() - start)
+        jax.block_until_ready([run(view) for view in turn])
+        seconds.append((time.perf_counter() - start) / len(turn))
 
 
 def picture_difference(case: Case, seed: int = 0) -> dict[str, float]:
@@ -288,10 +298,11 @@ def main(argv: Sequence[str]) -> int:
     if values.repeats < 1:
         raise UsageError(f"--repeats must be at least 1, got {values.repeats}")
     experiment_flags.check_output("json", values.json)
+    experiment_flags.check_output("lock", values.lock)
     # A compilation read from disk would not count.
     jax.config.update("jax_enable_compilation_cache", False)
     try:
-        result = benchmark(*lists, peers, values.repeats, values.seed)
+        result = benchmark(*lists, peers, values.repeats, values.seed, values.lock)
     except (MissingPeerError, ValueError) as error:
         raise UsageError(str(error)) from error
     print(format_table(result))

@@ -42,6 +42,7 @@ from experiments.step_parts import (
     seconds_per_program,
 )
 from experiments.step_report import COMMUNICATION, STEP, format_report, summary
+from experiments.turns import define_lock_flag, taking_turns
 from gan3d.config import Config, validate
 from gan3d.training.assemble import assemble
 
@@ -62,6 +63,7 @@ def _define_flags() -> flags.FlagValues:
         None,
         "peak TFLOP/s of one device, to give the share of it; None = not known",
     )
+    define_lock_flag(values)
     experiment_flags.define_process_flags(values)
     experiment_flags.define_config_flags(values)
     return values
@@ -72,6 +74,7 @@ def benchmark(
     repeats: int,
     steps: int,
     peak_tflops: float | None = None,
+    lock: str | None = None,
     report: Callable[[str], None] = _say,
 ) -> dict[str, Any]:
     """Times the training step of a configuration and its parts.
@@ -81,6 +84,7 @@ def benchmark(
       repeats: turns of each.
       steps: per turn, rounded up to a multiple of the penalty interval.
       peak_tflops: peak TFLOP/s of one device, None = not known.
+      lock: see `turns.taking_turns`.
       report: called with one line of progress at a time.
 
     Returns:
@@ -90,16 +94,18 @@ def benchmark(
     parts, num_devices = assemble(config), jax.device_count()
     shape = (config.batch, config.resolution, config.resolution, 3)
     images = np.random.default_rng(config.seed).integers(0, 256, shape, np.uint8)
-    training = prepare_training(parts, images, report)
-    alone = prepare_renderer(parts, training.state, config.batch // num_devices, report)
-    alone[COMMUNICATION], gradient_bytes = prepare_all_reduce(training.state)
-    steps = math.ceil(steps / config.penalty_interval) * config.penalty_interval
-    _turn(training, alone, 1)  # what runs only once is not measured: allocations, page faults
-    seconds = collections.defaultdict(list)
-    for repeat in range(repeats):
-        report(f"repeat {repeat + 1} of {repeats}")
-        for name, value in _turn(training, alone, steps).items():
-            seconds[name].append(value)
+    with taking_turns(lock) as wait:
+        training = prepare_training(parts, images, report)
+        alone = prepare_renderer(parts, training.state, config.batch // num_devices, report)
+        alone[COMMUNICATION], gradient_bytes = prepare_all_reduce(training.state)
+        steps = math.ceil(steps / config.penalty_interval) * config.penalty_interval
+        wait()
+        _turn(training, alone, 1)  # what runs only once is not measured: allocations, page faults
+        seconds = collections.defaultdict(list)
+        for repeat in range(repeats):
+            report(f"repeat {repeat + 1} of {repeats}")
+            for name, value in _turn(training, alone, steps).items():
+                seconds[name].append(value)
     return {
         "machine": _machine(),
         "config": dataclasses.asdict(config),
@@ -168,12 +174,15 @@ def main(argv: Sequence[str]) -> int:
     values = _define_flags()
     experiment_flags.parse(values, argv, __doc__)
     experiment_flags.check_output("json", values.json)
+    experiment_flags.check_output("lock", values.lock)
     experiment_flags.join_others(values)
     config = _checked(values)
     # A compilation read from disk would not count.
     jax.config.update("jax_enable_compilation_cache", False)
     report = _say if jax.process_index() == 0 else lambda line: None
-    result = benchmark(config, values.repeats, values.steps, values.peak_tflops, report)
+    result = benchmark(
+        config, values.repeats, values.steps, values.peak_tflops, values.lock, report
+    )
     if jax.process_index() > 0:
         return 0
     print(format_report(result))

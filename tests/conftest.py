@@ -13,12 +13,16 @@ import pytest
 
 
 def xla_knows(flag: str) -> bool:
-    """Whether this jaxlib's XLA has a flag: one that it does not have would end the process."""
+    """Whether this jaxlib's XLA has a flag: one that it does not have would end the process.
+
+    A flag's name is a C string; that of a former flag still stands among the reserved names.
+    """
+    name = b"\0" + flag.encode() + b"\0"
     folder = Path(importlib.util.find_spec("jaxlib").origin).parent
     for library in folder.glob("libjax_common.*"):
         with library.open("rb") as file:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return content.find(flag.encode()) >= 0
+                return content.find(name) >= 0
     return False
 
 
