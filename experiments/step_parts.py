@@ -146,8 +146,9 @@ def _compiled_at_first_call(
                 result = jax.block_until_ready(program(*arguments))
                 costs[name] = Cost(time.perf_counter() - start, None, None)
                 return result
-            compiled = program.lower(*arguments).compile()
-            seconds, flops = time.perf_counter() - start, _flops(compiled)
+            lowered = program.lower(*arguments)
+            compiled = lowered.compile()
+            seconds, flops = time.perf_counter() - start, _flops(lowered)
             costs[name] = Cost(seconds, flops and flops * num_devices, _memory_bytes(compiled))
         return compiled(*arguments)
 
@@ -268,10 +269,11 @@ def seconds_per_call(call: Callable[[], Any], calls: int) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def _flops(compiled: jax.stages.Compiled) -> float | None:
-    """Of one device's program."""
+def _flops(lowered: jax.stages.Lowered) -> float | None:
+    """Of one device's program as it is written: in what is compiled for a GPU, convolutions are
+    calls of a library, which count nothing."""
     try:
-        flops = (compiled.cost_analysis() or {}).get("flops", 0)
+        flops = (lowered.cost_analysis() or {}).get("flops", 0)
     except (NotImplementedError, jax.errors.JaxRuntimeError):
         return None
     return flops if flops >= 0 else None

@@ -39,7 +39,9 @@ from gan3d.training.run import RunError, load_run
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-DEMO = pathlib.Path(__file__).parent / "assets" / "demo"
+ASSETS = pathlib.Path(__file__).parent / "assets"
+PRETRAINED = ("demo", "heads64")
+"""Names of the trained generators that come with the package."""
 _MEAN_LATENTS = 10_000  # as StyleGAN takes for the centre of truncation
 
 
@@ -300,11 +302,36 @@ def load(run: str | os.PathLike[str]) -> TrainedGenerator:
     return TrainedGenerator(parts, params, images_seen, pathlib.Path(run).resolve().name)
 
 
-def load_demo() -> TrainedGenerator:
-    """Loads the trained generator of heads that comes with the package; nothing is downloaded.
+def load_pretrained(name: str) -> TrainedGenerator:
+    """Loads one of the trained generators that come with the package; nothing is downloaded.
 
-    Trained on 96,000 pictures at 32 x 32; its networks are twice as wide as those of the preset
-    "demo".
+    "demo" saw 96,000 procedural heads at 32 x 32; its networks are twice as wide as those of the
+    preset of that name, and `inversion.load_demo_encoder` goes with it. "heads64" saw 265,856 of
+    them at 64 x 64, with the preset of that name; its faces have finer relief.
+
+    Args:
+      name: one of `PRETRAINED`.
+
+    Raises:
+      ValueError: there is no such generator.
+      RunError: this installation has none.
+
+    >>> print(load_pretrained("heads64").parts.config.resolution)
+    64
+    """
+    if name not in PRETRAINED:
+        raise ValueError(f"name must be one of {', '.join(PRETRAINED)}, got {name!r}")
+    if not (ASSETS / name).is_dir():
+        raise RunError(
+            f"this installation of gan3d has no generator in {ASSETS / name}: train one with "
+            f"python -m experiments.train --preset={name}, and open it with "
+            f"gan3d.load('runs/{name}')"
+        )
+    return load(ASSETS / name)
+
+
+def load_demo() -> TrainedGenerator:
+    """`load_pretrained("demo")`.
 
     Raises:
       RunError: this installation has none.
@@ -312,9 +339,4 @@ def load_demo() -> TrainedGenerator:
     >>> heads = load_demo()
     >>> scene = heads.scene(heads.sample(jax.random.key(0), 1))
     """
-    if not DEMO.is_dir():
-        raise RunError(
-            f"this installation of gan3d has no demo generator in {DEMO}: train one with "
-            "python -m experiments.train, and open it with gan3d.load('runs/demo')"
-        )
-    return load(DEMO)
+    return load_pretrained("demo")

@@ -224,13 +224,15 @@ def test_parameters_out_of_range_are_not_stored(generator):
         rounded(gan3d.TrainedGenerator(generator.parts, large, 0, "large"), "float16")
 
 
-def test_the_demo_comes_with_the_package_or_the_error_says_so(half, monkeypatch, tmp_path):
-    monkeypatch.setattr(trained, "DEMO", half)
+def test_a_generator_comes_with_the_package_or_the_error_says_so(half, monkeypatch, tmp_path):
+    (tmp_path / "demo").symlink_to(half, target_is_directory=True)
+    monkeypatch.setattr(trained, "ASSETS", tmp_path)
     assert gan3d.load_demo().images_seen == 320
-    monkeypatch.setattr(trained, "DEMO", tmp_path / "none")
-    with pytest.raises(RunError, match=r"no demo generator in .*: train one with") as error:
-        gan3d.load_demo()
+    with pytest.raises(RunError, match=r"no generator in .*heads64: train one with") as error:
+        gan3d.load_pretrained("heads64")
     assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="name must be one of demo, heads64, got 'head'"):
+        gan3d.load_pretrained("head")
 
 
 def broken(directory: pathlib.Path, tmp_path: pathlib.Path, name: str, data: bytes) -> pathlib.Path:

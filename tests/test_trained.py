@@ -162,3 +162,22 @@ def test_view_of_a_camera(yaw, pitch, roll):
 def test_misuse(generator, scenes, misuse, message):
     with pytest.raises(ValueError, match=message):
         misuse(generator, scenes)
+
+
+def test_heads64_is_what_its_preset_trains():
+    shipped = gan3d.load_pretrained("heads64").parts.config
+    free = ("images", "sheet_interval_images", "checkpoint_interval_images")
+    same = {name: getattr(shipped, name) for name in free}
+    assert gan3d.preset("heads64", **same) == shipped
+
+
+def test_heads64_has_noses():
+    heads = gan3d.load_pretrained("heads64")
+    vertices = heads.vertices(heads.scene(heads.sample(jax.random.key(1), 8)))
+    for mesh in np.asarray(vertices):
+        tip = mesh[np.argmin(mesh[:, 2])]  # what stands out most towards -z, the front
+        across, down = np.abs(mesh - tip)[:, :2].T
+        beside = (down < 0.06) & (across > 0.1) & (across < 0.16) & (mesh[:, 2] < 0)
+        # A ball of this size falls away by 0.014 there.
+        assert (mesh[beside, 2] - tip[2]).mean() > 0.05
+        assert np.abs(tip[0]) < 0.1

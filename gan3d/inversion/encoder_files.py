@@ -12,7 +12,7 @@ import numpy as np
 from gan3d.exported import ExportError, read_arrays
 from gan3d.inversion.encoder import Encoder, EncoderNetwork
 from gan3d.inversion.style_space import StyleSpace
-from gan3d.trained import DEMO
+from gan3d.trained import ASSETS
 from gan3d.training.directory import replace_arrays
 from gan3d.training.run import flat_parameters
 
@@ -97,4 +97,4 @@ def load_demo_encoder() -> Encoder:
     >>> print(styles.levels.shape, encoder.check(heads))
     (4, 64) None
     """
-    return load_encoder(DEMO / "encoder.npz")
+    return load_encoder(ASSETS / "demo" / "encoder.npz")
