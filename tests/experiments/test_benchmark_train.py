@@ -257,10 +257,13 @@ def test_presets_and_flags_reach_the_benchmark(monkeypatch, compilation_cache):
 
     monkeypatch.setattr(program, "benchmark", stop)
     with pytest.raises(Stop):
-        command("--preset=faces64", "--batch=8", "--steps=3", "--repeats=2", "--peak_tflops=60")
+        command(
+            "--preset=faces64", "--batch=8", "--steps=3", "--repeats=2", "--peak_tflops=60",
+            "--lock=turns",
+        )  # fmt: skip
     config, *rest, _ = given
     assert (config.resolution, config.batch, config.preset) == (64, 8, "faces64")
-    assert rest == [2, 3, 60.0]
+    assert rest == [2, 3, 60.0, "turns"]
 
 
 def test_wrong_flags_give_one_line_and_exit_code_2(capsys):
