@@ -190,8 +190,7 @@ def materialized(tree: Any, marker: jax.Array | None = None) -> Any:
 
     def store(marker, *leaves):
         keep = lambda *kept: kept  # noqa: E731
-        never = lambda *kept: tuple(jnp.zeros_like(leaf) for leaf in kept)  # noqa: E731
-        return lax.cond(_always(marker), keep, never, *leaves)
+        return lax.cond(_always(marker), keep, _others, *leaves)
 
     def pass_on(marker, *leaves):
         return leaves
@@ -200,6 +199,16 @@ def materialized(tree: Any, marker: jax.Array | None = None) -> Any:
     return jax.tree.unflatten(
         structure, [leaf if isinstance(leaf, int) else next(stored) for leaf in everything]
     )
+
+
+def _others(*leaves: jax.Array) -> tuple[jax.Array, ...]:
+    """Other arrays of these shapes and types: each the next of its kind, for which nothing has to
+    be compiled, or zeros."""
+    others = []
+    for k, leaf in enumerate(leaves):
+        alike = [a for a in (*leaves[k + 1 :], *leaves[:k]) if a.aval == leaf.aval]
+        others.append(alike[0] if alike else jnp.zeros_like(leaf))
+    return tuple(others)
 
 
 def _with_stored_indices(arrays: list[jax.Array]) -> list[jax.Array]:

@@ -85,7 +85,7 @@ def walk(stream: Stream, chunk: int, visit: Callable[[Any, Slots], Any], keys: A
         local = jnp.where(place >= first, place - first, chunk)
         claimed = jnp.full(chunk, -1, jnp.int32).at[local].set(boxes, **DROP)
         # Stored, or every gather would compute its indices again.
-        owner = materialized(running(jnp.maximum, claimed.at[0].max(last_owner)))
+        owner = materialized(running(jnp.maximum, claimed.at[0].max(last_owner)), stream.start)
         slot = first + jnp.arange(chunk, dtype=jnp.int32)
         start, across, first_row, first_column = take_all(
             (stream.start, stream.across, stream.row, stream.column), owner
@@ -95,7 +95,7 @@ def walk(stream: Stream, chunk: int, visit: Callable[[Any, Slots], Any], keys: A
         row = first_row + TILE * tile_row
         column = first_column + TILE * (tile - tile_row * across)
         # Stored, or they would be computed again for every pixel.
-        row, column = materialized((row, column))
+        row, column = materialized((row, column), stream.start)
         keys = visit(keys, Slots(owner, row, column, slot < stream.total))
         return first + jnp.int32(chunk), owner[-1], keys
 

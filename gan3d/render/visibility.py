@@ -196,7 +196,7 @@ def _search_faces(*arrays, settings: Settings):
             bits = jnp.where(inside & slots.live[None], bits, NO_BITS)
             # Stored before they are scattered, or each would be computed again, twice. Only then
             # joined with the index: loops over 8 bytes have vectors half as long.
-            pixel, bits = materialized((pixel, bits))
+            pixel, bits = materialized((pixel, bits), stream.start)
             key = join(bits, index)
             return keys.at[pixel.reshape(-1)].min(key.reshape(-1), **DROP)
 
