@@ -7,8 +7,8 @@
 | heads64  | procedural heads | 64   | GPU | 256,000    | 5 minutes on an H100; seed 0:           |
 |          |                  |      |     |            | IoU .972 / .975, MAD 6.4 / 3.9 degrees  |
 | heads128 | procedural heads | 128  | GPU | 5,000,000  | not yet trained; H100: 935 images/s     |
-| faces64  | photographs      | 64   | GPU | 1,000,000  | --resolution=32, 48,000 images on a     |
-|          |                  |      |     |            | CPU: 16% of the samples degenerate      |
+| faces64  | photographs      | 64   | GPU | 1,000,000  | H100: 1,100 images/s beside another     |
+|          |                  |      |     |            | run; shapes flat, see BUILD_NOTES.md    |
 | ffhq128  | FFHQ thumbnails  | 128  | GPU | 25,000,000 | not yet trained: no FFHQ was at hand    |
 | paper128 | FFHQ thumbnails  | 128  | GPU | 25,000,000 | not yet trained: likewise               |
 

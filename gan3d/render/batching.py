@@ -177,8 +177,9 @@ def materialized(tree: Any, marker: jax.Array | None = None) -> Any:
 
     Args:
       tree: of arrays, or static integers, which stay.
-      marker: integers of at least -1, none of which the compiler can foresee. None: the first array
-        of integers in the tree.
+      marker: integers of at least -1, none of which the compiler can foresee; of arrays with one
+        marker from outside of a loop the condition is computed once. None: the first array of
+        integers in the tree.
     """
     everything, structure = jax.tree.flatten(tree)
     leaves = [leaf for leaf in everything if not isinstance(leaf, int)]
