@@ -228,6 +228,9 @@ def test_a_generator_comes_with_the_package_or_the_error_says_so(half, monkeypat
     (tmp_path / "demo").symlink_to(half, target_is_directory=True)
     monkeypatch.setattr(trained, "ASSETS", tmp_path)
     assert gan3d.load_demo().images_seen == 320
+    monkeypatch.setattr(trained, "ASSETS", tmp_path / "none")
+    with pytest.raises(RunError, match=r"no generator in .*demo: train one with"):
+        gan3d.load_demo()
     with pytest.raises(RunError, match=r"no generator in .*heads64: train one with") as error:
         gan3d.load_pretrained("heads64")
     assert "\n" not in str(error.value)
