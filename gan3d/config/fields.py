@@ -132,6 +132,9 @@ class Config:
     mirror_shape: bool = _field(
         False, "left half of every shape the mirror image of the right one; paint is free"
     )
+    mirror_texture: bool = _field(
+        False, "the same for the texture, but for shading, which is what 4x4 texels show"
+    )
     displacement_gain: float = _field(
         0.25, "world units per unit of the coarsest displacement map", minimum=0
     )

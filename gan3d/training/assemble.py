@@ -14,6 +14,7 @@ import optax
 
 from gan3d.config import Config
 from gan3d.models import Discriminator, Generator, Randomness, ViewQuantiles
+from gan3d.models.symmetry import symmetric_displacement, symmetric_texture
 from gan3d.render import octahedral_direction
 from gan3d.scene import Scene, Stage, View, ViewPrior, draw_quantiles, make_stage
 from gan3d.training.state import TrainState
@@ -133,15 +134,12 @@ def generate(
 ) -> Scene:
     """m = G(z) for one latent; `random` only in training, `styles` as in `Generator`."""
     maps = parts.generator.apply({"params": params}, z, random, styles)
-    displacement = maps.displacement
+    displacement, texture = maps.displacement, maps.texture
     if parts.config.mirror_shape:
-        displacement = (displacement + _mirrored(displacement)) / 2
-    return Scene(parts.start_surface + displacement, maps.texture, maps.background)
-
-
-def _mirrored(displacement: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
-    """That of the mirror image: in both charts u and 1 - u are directions with x and -x."""
-    return displacement[:, ::-1].at[:, :, 0].multiply(-1)
+        displacement = symmetric_displacement(displacement)
+    if parts.config.mirror_texture:
+        texture = symmetric_texture(texture, parts.generator.padding)
+    return Scene(parts.start_surface + displacement, texture, maps.background)
 
 
 def sample_scenes(parts: Parts, params: Any, key: Array, num: int) -> Scene:
