@@ -8,6 +8,7 @@ with the same parameters, bit by bit, on the same kind and number of devices.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +21,7 @@ from gan3d.data.sources import ImageSource, open_source
 from gan3d.training import processes
 from gan3d.training.assemble import Parts, assemble
 from gan3d.training.interruption import Interrupted, StopSignals
+from gan3d.training.joined import split_all
 from gan3d.training.parallel import parallel_step, replicate, shard_batch
 from gan3d.training.progress import Progress, crosses
 from gan3d.training.record import NoRecord, Record
@@ -86,7 +88,8 @@ def train(
         record = Record(parts, run_dir, on_look) if first else NoRecord(parts)
         stack.enter_context(record)
         stop = stack.enter_context(StopSignals())
-        run = _Run(parts, source, record, stop, parallel_step(parts, jax.devices()), run_dir)
+        step = functools.cache(lambda: parallel_step(parts, jax.devices()))
+        run = _Run(parts, source, record, stop, step, run_dir)
         rollbacks = agreed(record.read_rollbacks())
         state = processes.from_first(record.restore())
         if state.images_seen > 0:
@@ -103,13 +106,13 @@ def train(
 
 
 class _Run(NamedTuple):
-    """What stays when a run goes back to a checkpoint."""
+    """What stays when a run goes back to a checkpoint; the step is made when it is needed."""
 
     parts: Parts
     source: ImageSource
     record: Record | NoRecord
     stop: StopSignals
-    step: Callable[..., tuple[TrainState, dict[str, Float[Array, ""]]]]
+    step: Callable[[], Callable[..., tuple[TrainState, dict[str, Float[Array, ""]]]]]
     directory: str | os.PathLike
 
 
@@ -125,13 +128,16 @@ def _train_from(run: _Run, state: TrainState, rollbacks: Sequence[int]) -> Train
         return state
     with contextlib.ExitStack() as stack:
         stack.enter_context(record.writing(images_seen))
+        if not finished:
+            # Beside the look at the samples, which has programs of its own to compile.
+            record.say("compiling the training step")
+            run.step()
         if look_missing:
             record.observe(images_seen, state.ema_params)
         if finished:
             return state
 
         stream = stack.enter_context(contextlib.closing(_batches(config, run.source, images_seen)))
-        record.say("compiling the training step")
         progress = _progress(config, record, images_seen)
         steps = _steps(run, state, images_seen, stream, rollbacks)
         for state, images_seen, metrics in steps:
@@ -141,12 +147,13 @@ def _train_from(run: _Run, state: TrainState, rollbacks: Sequence[int]) -> Train
             if finished or stopped_by:
                 break
             if _look_due(config, images_seen):
-                record.observe(images_seen, state.ema_params)
+                record.observe(images_seen, split_all(state.ema_params))
             if _crosses(config, config.checkpoint_interval_images, images_seen):
                 progress.drain()
-                record.save(images_seen, state)
+                record.save(images_seen, split_all(state))
 
         progress.finish()
+        state = split_all(state)
         _leave(config, record, images_seen, state)
     if not finished:
         raise _interrupted(stopped_by, images_seen, config, run.directory)
@@ -205,13 +212,13 @@ def _steps(
     rollbacks: Sequence[int],
 ) -> Iterator[tuple[TrainState, int, dict[str, Float[Array, ""]]]]:
     """Endless training; yields state, images seen and metrics after every step."""
-    config, devices = run.parts.config, jax.local_devices()
+    config, step, devices = run.parts.config, run.step(), jax.local_devices()
     all_keys = keys(jax.random.key(config.seed), rollbacks)
     state = replicate(state, devices)
     for images in stream:
         key = all_keys[generation(rollbacks, images_seen)]
         penalise = penalised(config, images_seen)
-        state, metrics = run.step(state, shard_batch(images, len(devices)), key, penalise)
+        state, metrics = step(state, shard_batch(images, len(devices)), key, penalise)
         images_seen += config.batch
         yield state, images_seen, metrics
 

@@ -1,5 +1,7 @@
 """The only `pmap`: the step's programs on every local device, each on its share of the batch.
 
+Between them parameters and their gradients are joined, see `training.joined`.
+
 Shape letters: B batch size, D devices, R resolution.
 """
 
@@ -12,7 +14,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gan3d.training.assemble import Parts
+from gan3d.training.ahead import compile_ahead
+from gan3d.training.assemble import Parts, init_state
+from gan3d.training.joined import Joined, join, join_state, split_all
 from gan3d.training.state import TrainState
 from gan3d.training.step import StepPrograms, step_programs, take_step
 
@@ -53,7 +57,7 @@ def shard_batch(images: UInt8[np.ndarray, "B R R 3"], num_devices: int) -> np.nd
 
 
 def parallel_programs(parts: Parts, devices: Sequence[jax.Device]) -> StepPrograms:
-    """`pmap` of every piece of the step."""
+    """`pmap` of every piece of the step, for a state that is joined."""
 
     def mapped(program, axes):
         in_axes, out_axes, donated = axes
@@ -66,13 +70,38 @@ def parallel_programs(parts: Parts, devices: Sequence[jax.Device]) -> StepProgra
             donate_argnums=donated,
         )
 
-    return StepPrograms(*map(mapped, step_programs(parts, AXIS), _AXES))
+    return StepPrograms(*map(mapped, _on_joined(step_programs(parts, AXIS)), _AXES))
+
+
+def _on_joined(programs: StepPrograms) -> StepPrograms:
+    """The pieces with joined parameters and gradients.
+
+    The updates compute number by number and take them as they come.
+    """
+    of_whole = lambda program: lambda params, *rest: program(split_all(params), *rest)  # noqa: E731
+
+    def joined_total(program):
+        def run(*arguments):
+            gradients, metrics = program(*arguments)
+            return join(gradients), metrics
+
+        return run
+
+    return programs._replace(
+        draw=of_whole(programs.draw),
+        discriminator_gradients=joined_total(of_whole(programs.discriminator_gradients)),
+        penalised_gradients=joined_total(of_whole(programs.penalised_gradients)),
+        image_gradients=of_whole(programs.image_gradients),
+        generator_gradients=lambda *arguments: join(programs.generator_gradients(*arguments)),
+    )
 
 
 def parallel_step(
     parts: Parts, devices: Sequence[jax.Device], programs: StepPrograms | None = None
 ) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
     """The training step on several devices.
+
+    Without `programs` it is compiled from now on, in the background.
 
     Args:
       parts: from `assemble`.
@@ -81,27 +110,54 @@ def parallel_step(
 
     Returns:
       (state, images sharded over this process's devices, key, penalise) -> (state, metrics). The
-      state keeps no device axis and is donated.
+      state may be joined or not, comes back joined, keeps no device axis and is donated.
     """
-    programs = programs or parallel_programs(parts, devices)
+    given = programs or parallel_programs(parts, devices)
+    by_kind = dict.fromkeys((False, True), given)
+    # What is compiled ahead for several processes would want the images of all of them.
+    if programs is None and jax.process_count() == 1:
+        by_kind.update(_compiled_ahead(parts, given, len(devices)))
     if devices[0].platform == "cpu":
-        programs = StepPrograms(*map(_finished, programs))
+        by_kind = {kind: _all_finished(programs) for kind, programs in by_kind.items()}
     num_devices = sum(device.process_index == jax.process_index() for device in devices)
-    num_parts = parts.config.microbatches
 
     def run(state: TrainState, images, key, penalise: bool):
         if len(images) != num_devices:
             raise ValueError(
                 f"images must have a leading axis of {num_devices} devices, got {len(images)}"
             )
-        return take_step(programs, state, np.split(images, num_parts, axis=1), key, penalise)
+        if not isinstance(state.generator_params, Joined):
+            state = replicate(join_state(state), devices)
+        microbatches = np.split(images, parts.config.microbatches, axis=1)
+        return take_step(by_kind[penalise], state, microbatches, key, penalise)
 
     return run
 
 
-def _finished(program: Callable[..., Any]) -> Callable[..., Any]:
-    """Waits for a program's results.
+def _compiled_ahead(
+    parts: Parts, programs: StepPrograms, num_devices: int
+) -> dict[bool, StepPrograms]:
+    """By kind of step, with penalties or without, if a training takes such steps."""
+    config = parts.config
+    state = jax.eval_shape(lambda: join_state(init_state(parts, config.seed)))
+    per_part = config.batch // num_devices // config.microbatches
+    size = config.resolution
+    images = jax.ShapeDtypeStruct((num_devices, per_part, size, size, 3), np.uint8)
+    key = jax.eval_shape(lambda: jax.random.key(config.seed))
+
+    def take(programs, penalise):
+        return take_step(programs, state, [images] * config.microbatches, key, penalise)
+
+    return compile_ahead(programs, take, (True, False)[: config.penalty_interval])
+
+
+def _all_finished(programs: StepPrograms) -> StepPrograms:
+    """Waits for every program's results.
 
     On CPU a program in the queue takes threads from the one that runs: steps took a sixth longer.
     """
-    return lambda *arguments: jax.block_until_ready(program(*arguments))
+
+    def finished(program):
+        return lambda *arguments: jax.block_until_ready(program(*arguments))
+
+    return StepPrograms(*map(finished, programs))

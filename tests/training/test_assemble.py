@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gan3d.config import Config
+from gan3d.models.symmetry import symmetric_texture
 from gan3d.render.templates import CHARTS
 from gan3d.scene import scene_vertices
 from gan3d.training.assemble import assemble, generate, init_state, latent_size
@@ -38,3 +39,38 @@ def test_mirror_shape_makes_the_mesh_its_own_mirror_image_and_leaves_the_paint(c
     mirrored, free = asymmetry(True), asymmetry(False)
     assert mirrored[0] < 1e-5 and free[0] > 0.1
     assert mirrored[1] == free[1] > 0.1
+
+
+def test_symmetric_paint_differs_between_left_and_right_in_shading_alone():
+    texture = jax.random.normal(jax.random.key(0), (32, 32, 3))
+    painted = np.asarray(symmetric_texture(texture, "octahedral"))
+    one_sided = painted - painted[:, ::-1]
+    assert np.abs(one_sided).max() > 0.05
+    # Of the difference nothing is left but what 4 x 4 texels show: it has no finer detail.
+    blocks = one_sided.reshape(4, 8, 4, 8, 3).mean((1, 3))
+    shading = (texture - texture[:, ::-1]).reshape(4, 8, 4, 8, 3).mean((1, 3))
+    assert np.corrcoef(blocks.ravel(), np.asarray(shading).ravel())[0, 1] > 0.9
+    second = np.abs(np.diff(one_sided, 2, axis=0)).max()
+    assert second < 0.1 * np.abs(np.diff(np.asarray(texture - texture[:, ::-1]), 2, axis=0)).max()
+
+
+def test_symmetric_paint_that_is_symmetric_stays_as_it_is():
+    texture = jax.random.normal(jax.random.key(0), (8, 8, 3))
+    texture = texture + texture[:, ::-1]
+    np.testing.assert_allclose(symmetric_texture(texture, "octahedral"), texture, atol=1e-6)
+
+
+@pytest.mark.parametrize("mirror_texture", [False, True])
+def test_mirror_texture_is_what_generates_symmetric_paint(mirror_texture):
+    config = Config(
+        surface_size=8, texture_size=8, background_size=4, latent_size=4,
+        background_latent_size=4, mapping_layers=1, generator_width=8, discriminator_width=8,
+        mirror_texture=mirror_texture,
+    )  # fmt: skip
+    parts = assemble(config)
+    params = init_state(parts, 0).generator_params
+    z = jax.random.normal(jax.random.key(2), (latent_size(parts),))
+    maps = parts.generator.apply({"params": params}, z)
+    expected = symmetric_texture(maps.texture, "octahedral") if mirror_texture else maps.texture
+    np.testing.assert_allclose(generate(parts, params, z).texture, expected, atol=1e-5)
+    assert np.abs(symmetric_texture(maps.texture, "octahedral") - maps.texture).max() > 0.05

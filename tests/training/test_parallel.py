@@ -11,7 +11,8 @@ from jax.tree_util import DictKey
 
 from gan3d.config import Config
 from gan3d.training.assemble import assemble, init_state
-from gan3d.training.parallel import parallel_step, replicate, shard_batch
+from gan3d.training.joined import split_all
+from gan3d.training.parallel import parallel_programs, parallel_step, replicate, shard_batch
 from gan3d.training.step import make_step
 
 BATCH, RESOLUTION = 4, 8
@@ -97,7 +98,7 @@ def steps_on(num_devices, parts, state, batches):
     state, history = replicate(state, devices), []
     for images in batches:
         state, metrics = step(state, shard_batch(images, num_devices), jax.random.key(1), True)
-        history.append(jax.tree.map(np.asarray, (state, metrics)))
+        history.append(jax.tree.map(np.asarray, (split_all(state), metrics)))
     return history
 
 
@@ -157,7 +158,8 @@ def test_a_batch_that_does_not_divide_is_refused(batches):
 
 @pytest.mark.parametrize("num_shards", [1, 4])
 def test_a_wrong_number_of_shards_is_refused(parts, state, batches, num_shards):
-    step = parallel_step(parts, jax.devices()[:2])
+    devices = jax.devices()[:2]
+    step = parallel_step(parts, devices, parallel_programs(parts, devices))
     message = f"images must have a leading axis of 2 devices, got {num_shards}"
     with pytest.raises(ValueError, match=message):
         step(state, shard_batch(batches[0], num_shards), jax.random.key(1), True)

@@ -1,0 +1,73 @@
+"""Compiles the programs of a step side by side, before the first step.
+
+One by one they would be compiled as the first steps come to them, and XLA spends most of that time
+in one thread: a GPU with a machine of many cores around it would wait for the sum of them instead
+of for the slowest.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan3d.training.step import StepPrograms
+
+
+def compile_ahead(
+    programs: StepPrograms,
+    take: Callable[[StepPrograms, bool], Any],
+    kinds: Iterable[bool],
+    num_threads: int | None = None,
+) -> dict[bool, StepPrograms]:
+    """Starts to compile what steps will run, and returns before that is done.
+
+    Args:
+      programs: compiled functions of JAX, which have `lower`.
+      take: takes a step with given programs, with penalties or without. It is called with programs
+        that return shapes instead of arrays.
+      kinds: of the steps to prepare for, in the order in which they come.
+      num_threads: programs compiled at the same time; None = as the number of cores suggests.
+
+    Returns:
+      By kind, programs that wait until they are compiled, raise what the compiler raised, and take
+      only arguments of the shapes and types that they were compiled for.
+    """
+    # The compiler has some threads of its own: on two cores, one program at a time.
+    num_threads = num_threads or max(1, (os.cpu_count() or 1) // 2)
+    pool = concurrent.futures.ThreadPoolExecutor(num_threads)
+    compiling: dict[Any, concurrent.futures.Future] = {}
+
+    def lowered(name: str, used: dict[str, Any]):
+        def lower(*arguments):
+            key = (name, _signature(arguments))
+            if key not in compiling:
+                # Traced here, in turn: that is Python's work, and reads this thread's settings.
+                program = getattr(programs, name).lower(*arguments)
+                compiling[key] = pool.submit(program.compile), program.out_info
+            used[name], shapes = compiling[key]
+            return shapes
+
+        return lower
+
+    def prepared(kind: bool) -> StepPrograms:
+        used: dict[str, Any] = {}
+        take(StepPrograms(*(lowered(name, used) for name in programs._fields)), kind)
+        return StepPrograms(*(_when_compiled(used.get(name)) for name in programs._fields))
+
+    by_kind = {kind: prepared(kind) for kind in kinds}
+    pool.shutdown(wait=False)
+    return by_kind
+
+
+def _when_compiled(future: concurrent.futures.Future | None) -> Callable[..., Any] | None:
+    return future and (lambda *arguments: future.result()(*arguments))
+
+
+def _signature(arguments: Any) -> tuple[Any, ...]:
+    leaves, structure = jax.tree.flatten(arguments)
+    return structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)

@@ -1,0 +1,86 @@
+"""Programs that are compiled ahead compute what the others do, and each is compiled once."""
+
+from __future__ import annotations
+
+import threading
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from gan3d.training.ahead import compile_ahead
+from gan3d.training.step import StepPrograms
+
+
+class Counted:
+    """A jitted function that counts how often it is lowered, and compiles where it is told to."""
+
+    def __init__(self, function, compile=None):
+        self.jitted, self.compile, self.count = jax.jit(function), compile, 0
+
+    def lower(self, *arguments):
+        self.count += 1
+        lowered = self.jitted.lower(*arguments)
+        return _Lowered(lowered, self.compile or lowered.compile)
+
+
+class _Lowered:
+    def __init__(self, lowered, compile):
+        self.out_info, self.compile = lowered.out_info, compile
+
+
+def programs(**used):
+    return StepPrograms(**{**dict.fromkeys(StepPrograms._fields), **used})
+
+
+def take(programs, penalise):
+    drawn = programs.draw(jnp.arange(3.0))
+    by = programs.penalised_gradients if penalise else programs.discriminator_gradients
+    return programs.add(by(drawn), drawn)
+
+
+def test_every_program_is_compiled_once_for_its_shapes():
+    draw, add = Counted(lambda x: (2 * x)[:2]), Counted(jnp.add)
+    plain, penalised = Counted(lambda x: x + 1), Counted(lambda x: x - 1)
+    given = programs(
+        draw=draw, add=add, discriminator_gradients=plain, penalised_gradients=penalised
+    )
+    prepared = compile_ahead(given, take, (True, False))
+    assert [p.count for p in (draw, add, plain, penalised)] == [1, 1, 1, 1]
+    assert take(prepared[True], True).tolist() == [-1.0, 3.0]
+    assert take(prepared[False], False).tolist() == [1.0, 5.0]
+    assert prepared[True].update_generator is None
+
+
+def test_other_shapes_are_another_program():
+    add = Counted(jnp.add)
+
+    def take(programs, kind):
+        return programs.add(*(2 * [jnp.ones(3 if kind else 4)]))
+
+    prepared = compile_ahead(programs(add=add), take, (True, False))
+    assert add.count == 2
+    assert [len(take(prepared[kind], kind)) for kind in (True, False)] == [3, 4]
+
+
+def test_programs_are_compiled_at_the_same_time():
+    """Each waits until both are being compiled."""
+    both = threading.Barrier(2, timeout=60)
+
+    def compile():
+        both.wait()
+        return lambda *arguments: "compiled"
+
+    given = programs(add=Counted(jnp.add, compile), draw=Counted(jnp.sin, compile))
+    prepared = compile_ahead(given, lambda p, kind: p.add(p.draw(1.0), 1.0), (True,), 2)
+    assert prepared[True].add() == prepared[True].draw() == "compiled"
+
+
+def test_what_the_compiler_raises_is_raised_by_the_step():
+    def compile():
+        raise RuntimeError("out of registers")
+
+    given = programs(draw=Counted(jnp.sin, compile))
+    prepared = compile_ahead(given, lambda p, kind: p.draw(1.0), (True,))
+    with pytest.raises(RuntimeError, match="out of registers"):
+        prepared[True].draw(1.0)
