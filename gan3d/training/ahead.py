@@ -8,6 +8,7 @@ of for the slowest.
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -40,32 +41,42 @@ def compile_ahead(
     # The compiler has some threads of its own: on two cores, one program at a time.
     num_threads = num_threads or max(1, (os.cpu_count() or 1) // 2)
     pool = concurrent.futures.ThreadPoolExecutor(num_threads)
-    compiling: dict[Any, concurrent.futures.Future] = {}
+    compiling: dict[Any, tuple[concurrent.futures.Future, Any]] = {}
 
-    def lowered(name: str, used: dict[str, Any]):
+    def lowered(name: str, used: dict[Any, concurrent.futures.Future]):
         def lower(*arguments):
-            key = (name, _signature(arguments))
-            if key not in compiling:
+            signature = _signature(arguments)
+            if (name, signature) not in compiling:
                 # Traced here, in turn: that is Python's work, and reads this thread's settings.
                 program = getattr(programs, name).lower(*arguments)
-                compiling[key] = pool.submit(program.compile), program.out_info
-            used[name], shapes = compiling[key]
+                compiling[name, signature] = pool.submit(program.compile), program.out_info
+            used[signature], shapes = compiling[name, signature]
             return shapes
 
         return lower
 
     def prepared(kind: bool) -> StepPrograms:
-        used: dict[str, Any] = {}
-        take(StepPrograms(*(lowered(name, used) for name in programs._fields)), kind)
-        return StepPrograms(*(_when_compiled(used.get(name)) for name in programs._fields))
+        used: dict[str, dict[Any, concurrent.futures.Future]] = {n: {} for n in programs._fields}
+        take(StepPrograms(*itertools.starmap(lowered, used.items())), kind)
+        return StepPrograms(*map(_when_compiled, used.values()))
 
     by_kind = {kind: prepared(kind) for kind in kinds}
     pool.shutdown(wait=False)
     return by_kind
 
 
-def _when_compiled(future: concurrent.futures.Future | None) -> Callable[..., Any] | None:
-    return future and (lambda *arguments: future.result()(*arguments))
+def _when_compiled(
+    by_signature: dict[Any, concurrent.futures.Future],
+) -> Callable[..., Any] | None:
+    """A program for what it was lowered for; None if that is nothing."""
+    if len(by_signature) <= 1:
+        # Without a look at the arguments, of which there may be hundreds.
+        return next((_waiting(future) for future in by_signature.values()), None)
+    return lambda *arguments: by_signature[_signature(arguments)].result()(*arguments)
+
+
+def _waiting(future: concurrent.futures.Future) -> Callable[..., Any]:
+    return lambda *arguments: future.result()(*arguments)
 
 
 def _signature(arguments: Any) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gan3d.training.state import TrainState
 
@@ -52,7 +53,9 @@ def join(tree: Any) -> Joined:
     types = {str(jnp.result_type(leaf)) for leaf in leaves}
     if len(types) != 1:
         raise ValueError(f"tree must have arrays of one type, got {sorted(types) or 'no arrays'}")
-    vector = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
+    # What is on the host stays there, for whoever puts it on several devices.
+    library = np if all(isinstance(leaf, np.ndarray | np.generic) for leaf in leaves) else jnp
+    vector = library.concatenate([library.ravel(leaf) for leaf in leaves])
     return Joined(vector, structure, tuple(jnp.shape(leaf) for leaf in leaves))
 
 
@@ -64,7 +67,6 @@ def split(joined: Joined) -> Any:
     return jax.tree.unflatten(joined.structure, leaves)
 
 
-@jax.jit
 def join_state(state: TrainState) -> TrainState:
     """The state with everything that has the form of a network's parameters joined."""
     networks = (state.generator_params, state.discriminator_params)

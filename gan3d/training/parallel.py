@@ -127,7 +127,7 @@ def parallel_step(
                 f"images must have a leading axis of {num_devices} devices, got {len(images)}"
             )
         if not isinstance(state.generator_params, Joined):
-            state = replicate(join_state(state), devices)
+            state = replicate(join_state(jax.device_get(state)), devices)
         microbatches = np.split(images, parts.config.microbatches, axis=1)
         return take_step(by_kind[penalise], state, microbatches, key, penalise)
 

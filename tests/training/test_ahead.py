@@ -63,6 +63,18 @@ def test_other_shapes_are_another_program():
     assert [len(take(prepared[kind], kind)) for kind in (True, False)] == [3, 4]
 
 
+def test_one_step_may_use_a_program_for_several_shapes():
+    add = Counted(jnp.add)
+
+    def take(programs, kind):
+        pair = programs.add(jnp.ones(2), jnp.ones(2)), programs.add(jnp.ones(3), jnp.ones(3))
+        return programs.add(*(2 * [pair[0]])), pair[1]
+
+    prepared = compile_ahead(programs(add=add), take, (True,))
+    assert add.count == 2
+    assert [x.tolist() for x in take(prepared[True], True)] == [[4.0, 4.0], [2.0, 2.0, 2.0]]
+
+
 def test_programs_are_compiled_at_the_same_time():
     """Each waits until both are being compiled."""
     both = threading.Barrier(2, timeout=60)

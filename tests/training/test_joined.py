@@ -28,6 +28,12 @@ def test_split_undoes_join():
     assert_same(split(joined), TREE)
 
 
+def test_what_is_on_the_host_stays_there():
+    joined = join(jax.tree.map(np.asarray, TREE))
+    assert isinstance(joined.vector, np.ndarray)
+    assert_same(split(joined), TREE)
+
+
 def test_a_gradient_is_joined_by_one_concatenation():
     """And not by a sum of vectors padded with zeros, one for every leaf."""
 
