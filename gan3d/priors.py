@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan3d.render.normals import face_normals
 from gan3d.render.smoothness import normal_consistency_term, uniform_laplacian
 
 if TYPE_CHECKING:
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 
     from gan3d.render import Topology
 
-__all__ = ["crease_term", "laplacian_term", "size_term", "smoothness_fraction"]
+__all__ = ["crease_term", "fold_term", "laplacian_term", "size_term", "smoothness_fraction"]
 
+_LEAST_COSINE = 0.1  # of a face that is not about to turn away
 _LAPLACIAN_VERTICES = 33 * 33  # on this mesh, the demo's, the term is a plain sum over 4 pi
 
 
@@ -106,3 +109,23 @@ def crease_term(vertices: Float[Array, "V 3"], topology: Topology) -> Float[Arra
     0.667 0.004
     """
     return normal_consistency_term(vertices, topology, power=2)
+
+
+def fold_term(vertices: Float[Array, "V 3"], topology: Topology) -> Float[Array, ""]:
+    """Hinge on faces that turn away from the outside, as seen from the origin.
+
+    Mean over the faces of max(0, 0.1 - cos)^2, cos that of the angle between a face's outward
+    normal and the direction of its centre. Zero for whatever is star-shaped about the origin with a
+    little to spare, as heads are, and their noses; a fold, a mask's hollow back and a curled rim
+    are not. Nothing pulls at the others, so it costs no relief.
+
+    >>> from gan3d.render import icosphere
+    >>> vertices, topology = icosphere(1)
+    >>> inside_out = -vertices
+    >>> print(f"{fold_term(vertices, topology):.2f} {fold_term(inside_out, topology):.2f}")
+    0.00 1.21
+    """
+    direction = lambda x: x * jax.lax.rsqrt(jnp.maximum((x**2).sum(-1, keepdims=True), 1e-16))  # noqa: E731
+    outward = direction(face_normals(vertices, topology))
+    centres = direction(vertices[topology.faces].mean(1))
+    return (jnp.maximum(_LEAST_COSINE - (outward * centres).sum(-1), 0) ** 2).mean()

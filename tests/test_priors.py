@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan3d.priors import crease_term, laplacian_term, size_term, smoothness_fraction
+from gan3d.priors import crease_term, fold_term, laplacian_term, size_term, smoothness_fraction
 from gan3d.render import make_topology, sphere_mesh
 
 LOW, HIGH = 0.5, 0.8
@@ -146,3 +146,32 @@ class TestSmoothnessFraction:
 
     def test_with_floor_one_it_stays(self):
         assert smoothness_fraction(jnp.int32(10**9), 0, 1, 1.0) == 1
+
+
+class TestFold:
+    def test_a_nose_costs_nothing(self, sphere):
+        vertices, topology = sphere
+        front = np.exp(-((vertices - [0, 0, -1]) ** 2).sum(-1, keepdims=True) / 0.1)
+        nosed = vertices * (1 + 0.3 * front)
+        value, slope = jax.value_and_grad(fold_term)(jnp.asarray(nosed), topology)
+        assert value == 0
+        np.testing.assert_array_equal(slope, 0)
+
+    def test_a_hollow_back_costs_and_descent_fills_it(self, sphere):
+        """A mask: the back half lies just behind the front half, the origin behind both."""
+        vertices, topology = sphere
+        x, y, z = vertices.T
+        mask = jnp.asarray(np.stack([x, y, np.where(z > 0, -0.8 * z, z) - 0.5], -1), jnp.float32)
+        value, slope = jax.value_and_grad(fold_term)(mask, topology)
+        assert value > 0.2
+        assert fold_term(mask - 1e-2 * slope / jnp.abs(slope).max(), topology) < value
+
+    def test_it_is_the_mean_of_the_squared_shortfall(self, sphere):
+        """Of a turned mesh every face lies 180 degrees off: cos = -1, but for rounding."""
+        vertices, topology = sphere
+        np.testing.assert_allclose(fold_term(-jnp.asarray(vertices), topology), 1.21, rtol=0.02)
+
+    def test_faces_without_area_have_a_finite_gradient(self, sphere):
+        vertices, topology = sphere
+        slope = jax.grad(fold_term)(jnp.zeros_like(jnp.asarray(vertices)), topology)
+        assert np.isfinite(slope).all()
