@@ -271,12 +271,12 @@ def seconds_per_call(call: Callable[[], Any], calls: int) -> float:
 
 def _flops(lowered: jax.stages.Lowered) -> float | None:
     """Of one device's program as it is written: in what is compiled for a GPU, convolutions are
-    calls of a library, which count nothing."""
+    calls of a library, which count nothing. Where the backend counts nothing at all, None."""
     try:
         flops = (lowered.cost_analysis() or {}).get("flops", 0)
     except (NotImplementedError, jax.errors.JaxRuntimeError):
         return None
-    return flops if flops >= 0 else None
+    return flops if flops > 0 else None
 
 
 def _memory_bytes(compiled: jax.stages.Compiled) -> int | None:

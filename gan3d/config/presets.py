@@ -4,9 +4,9 @@
 |----------|------------------|------|-----|------------|-----------------------------------------|
 | demo     | procedural heads | 32   | CPU | 96,000     | 15 to 26 minutes on two cores; 5 seeds: |
 |          |                  |      |     |            | IoU .961 / .967, MAD 10.5 / 6.0 degrees |
-| heads64  | procedural heads | 64   | GPU | 256,000    | 5 minutes on an H100; seed 0:           |
-|          |                  |      |     |            | IoU .972 / .975, MAD 6.4 / 3.9 degrees  |
-| heads128 | procedural heads | 128  | GPU | 5,000,000  | not yet trained; H100: 935 images/s     |
+| heads64  | procedural heads | 64   | GPU | 256,000    | 4 minutes on an H100; seed 0:           |
+|          |                  |      |     |            | IoU .976 / .978, MAD 6.1 / 3.7 degrees  |
+| heads128 | procedural heads | 128  | GPU | 5,000,000  | not yet trained; H100: 1,091 images/s   |
 | faces64  | photographs      | 64   | GPU | 1,000,000  | H100: 1,100 images/s beside another     |
 |          |                  |      |     |            | run; shapes flat, see BUILD_NOTES.md    |
 | ffhq128  | FFHQ thumbnails  | 128  | GPU | 25,000,000 | not yet trained: no FFHQ was at hand    |
@@ -44,6 +44,8 @@ _HEADS64 = dataclasses.replace(
     generator_width=64,
     discriminator_width=64,
     num_heads=32_768,
+    mirror_shape=True,
+    mirror_texture=True,
     r1_gamma=0.4,
     r2_gamma=0.4,
     smoothness_hold_images=80_000,
@@ -65,6 +67,8 @@ _HEADS128 = dataclasses.replace(
     generator_width=256,
     discriminator_width=256,
     num_heads=65_536,
+    mirror_shape=False,
+    mirror_texture=False,
     r1_gamma=10.0,
     r2_gamma=10.0,
     smoothness_hold_images=200_000,
