@@ -8,9 +8,10 @@ of for the slowest.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -19,11 +20,28 @@ import jax.numpy as jnp
 from gan3d.training.step import StepPrograms
 
 
+@contextlib.contextmanager
+def compilers(num_threads: int | None = None) -> Iterator[concurrent.futures.Executor]:
+    """Threads that compile; programs that have not been begun when the context ends are dropped.
+
+    So that a run that is interrupted does not wait for them.
+
+    Args:
+      num_threads: programs compiled at the same time; None = half the number of cores, since the
+        compiler has some threads of its own.
+    """
+    pool = concurrent.futures.ThreadPoolExecutor(num_threads or max(1, (os.cpu_count() or 1) // 2))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
 def compile_ahead(
     programs: StepPrograms,
     take: Callable[[StepPrograms, bool], Any],
     kinds: Iterable[bool],
-    num_threads: int | None = None,
+    pool: concurrent.futures.Executor,
 ) -> dict[bool, StepPrograms]:
     """Starts to compile what steps will run, and returns before that is done.
 
@@ -32,15 +50,12 @@ def compile_ahead(
       take: takes a step with given programs, with penalties or without. It is called with programs
         that return shapes instead of arrays.
       kinds: of the steps to prepare for, in the order in which they come.
-      num_threads: programs compiled at the same time; None = as the number of cores suggests.
+      pool: where to compile, see `compilers`.
 
     Returns:
       By kind, programs that wait until they are compiled, raise what the compiler raised, and take
       only arguments of the shapes and types that they were compiled for.
     """
-    # The compiler has some threads of its own: on two cores, one program at a time.
-    num_threads = num_threads or max(1, (os.cpu_count() or 1) // 2)
-    pool = concurrent.futures.ThreadPoolExecutor(num_threads)
     compiling: dict[Any, tuple[concurrent.futures.Future, Any]] = {}
 
     def lowered(name: str, used: dict[Any, concurrent.futures.Future]):
@@ -60,9 +75,7 @@ def compile_ahead(
         take(StepPrograms(*itertools.starmap(lowered, used.items())), kind)
         return StepPrograms(*map(_when_compiled, used.values()))
 
-    by_kind = {kind: prepared(kind) for kind in kinds}
-    pool.shutdown(wait=False)
-    return by_kind
+    return {kind: prepared(kind) for kind in kinds}
 
 
 def _when_compiled(

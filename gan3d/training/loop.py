@@ -19,6 +19,7 @@ from gan3d.config import Config, validate
 from gan3d.data.pipeline import Batches, batches
 from gan3d.data.sources import ImageSource, open_source
 from gan3d.training import processes
+from gan3d.training.ahead import compilers
 from gan3d.training.assemble import Parts, assemble
 from gan3d.training.interruption import Interrupted, StopSignals
 from gan3d.training.joined import split_all
@@ -88,7 +89,8 @@ def train(
         record = Record(parts, run_dir, on_look) if first else NoRecord(parts)
         stack.enter_context(record)
         stop = stack.enter_context(StopSignals())
-        step = functools.cache(lambda: parallel_step(parts, jax.devices()))
+        pool = stack.enter_context(compilers())
+        step = functools.cache(lambda: parallel_step(parts, jax.devices(), pool=pool))
         run = _Run(parts, source, record, stop, step, run_dir)
         rollbacks = agreed(record.read_rollbacks())
         state = processes.from_first(record.restore())

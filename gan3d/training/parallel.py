@@ -8,6 +8,7 @@ Shape letters: B batch size, D devices, R resolution.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -97,16 +98,19 @@ def _on_joined(programs: StepPrograms) -> StepPrograms:
 
 
 def parallel_step(
-    parts: Parts, devices: Sequence[jax.Device], programs: StepPrograms | None = None
+    parts: Parts,
+    devices: Sequence[jax.Device],
+    programs: StepPrograms | None = None,
+    pool: Executor | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
     """The training step on several devices.
-
-    Without `programs` it is compiled from now on, in the background.
 
     Args:
       parts: from `assemble`.
       devices: of all processes, `jax.devices()` or those of one process.
       programs: from `parallel_programs`, or None to make them.
+      pool: from `ahead.compilers`: the step is compiled there, from now on. None = when it is
+        called, and always so where there are several processes.
 
     Returns:
       (state, images sharded over this process's devices, key, penalise) -> (state, metrics). The
@@ -115,8 +119,8 @@ def parallel_step(
     given = programs or parallel_programs(parts, devices)
     by_kind = dict.fromkeys((False, True), given)
     # What is compiled ahead for several processes would want the images of all of them.
-    if programs is None and jax.process_count() == 1:
-        by_kind.update(_compiled_ahead(parts, given, len(devices)))
+    if pool is not None and jax.process_count() == 1:
+        by_kind.update(_compiled_ahead(parts, given, len(devices), pool))
     if devices[0].platform == "cpu":
         by_kind = {kind: _all_finished(programs) for kind, programs in by_kind.items()}
     num_devices = sum(device.process_index == jax.process_index() for device in devices)
@@ -135,7 +139,7 @@ def parallel_step(
 
 
 def _compiled_ahead(
-    parts: Parts, programs: StepPrograms, num_devices: int
+    parts: Parts, programs: StepPrograms, num_devices: int, pool: Executor
 ) -> dict[bool, StepPrograms]:
     """By kind of step, with penalties or without, if a training takes such steps."""
     config = parts.config
@@ -148,7 +152,7 @@ def _compiled_ahead(
     def take(programs, penalise):
         return take_step(programs, state, [images] * config.microbatches, key, penalise)
 
-    return compile_ahead(programs, take, (True, False)[: config.penalty_interval])
+    return compile_ahead(programs, take, (True, False)[: config.penalty_interval], pool)
 
 
 def _all_finished(programs: StepPrograms) -> StepPrograms:

@@ -51,7 +51,7 @@ def init_state(parts, seed):
     return TrainState(jnp.int32(0), params, ballast, params, (), ())
 
 
-def parallel_step(parts, devices):
+def parallel_step(parts, devices, pool):
     """Folds everything that must survive an interruption into three numbers.
 
     The loss is NaN after `parts.poison` images, with the keys that `parts.poisonous` says.

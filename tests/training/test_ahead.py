@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from gan3d.training.ahead import compile_ahead
+from gan3d.training.ahead import compile_ahead, compilers
 from gan3d.training.step import StepPrograms
+
+
+@pytest.fixture
+def pool():
+    with compilers(num_threads=2) as pool:
+        yield pool
 
 
 class Counted:
@@ -39,43 +46,43 @@ def take(programs, penalise):
     return programs.add(by(drawn), drawn)
 
 
-def test_every_program_is_compiled_once_for_its_shapes():
+def test_every_program_is_compiled_once_for_its_shapes(pool):
     draw, add = Counted(lambda x: (2 * x)[:2]), Counted(jnp.add)
     plain, penalised = Counted(lambda x: x + 1), Counted(lambda x: x - 1)
     given = programs(
         draw=draw, add=add, discriminator_gradients=plain, penalised_gradients=penalised
     )
-    prepared = compile_ahead(given, take, (True, False))
+    prepared = compile_ahead(given, take, (True, False), pool)
     assert [p.count for p in (draw, add, plain, penalised)] == [1, 1, 1, 1]
     assert take(prepared[True], True).tolist() == [-1.0, 3.0]
     assert take(prepared[False], False).tolist() == [1.0, 5.0]
     assert prepared[True].update_generator is None
 
 
-def test_other_shapes_are_another_program():
+def test_other_shapes_are_another_program(pool):
     add = Counted(jnp.add)
 
     def take(programs, kind):
         return programs.add(*(2 * [jnp.ones(3 if kind else 4)]))
 
-    prepared = compile_ahead(programs(add=add), take, (True, False))
+    prepared = compile_ahead(programs(add=add), take, (True, False), pool)
     assert add.count == 2
     assert [len(take(prepared[kind], kind)) for kind in (True, False)] == [3, 4]
 
 
-def test_one_step_may_use_a_program_for_several_shapes():
+def test_one_step_may_use_a_program_for_several_shapes(pool):
     add = Counted(jnp.add)
 
     def take(programs, kind):
         pair = programs.add(jnp.ones(2), jnp.ones(2)), programs.add(jnp.ones(3), jnp.ones(3))
         return programs.add(*(2 * [pair[0]])), pair[1]
 
-    prepared = compile_ahead(programs(add=add), take, (True,))
+    prepared = compile_ahead(programs(add=add), take, (True,), pool)
     assert add.count == 2
     assert [x.tolist() for x in take(prepared[True], True)] == [[4.0, 4.0], [2.0, 2.0, 2.0]]
 
 
-def test_programs_are_compiled_at_the_same_time():
+def test_programs_are_compiled_at_the_same_time(pool):
     """Each waits until both are being compiled."""
     both = threading.Barrier(2, timeout=60)
 
@@ -84,15 +91,35 @@ def test_programs_are_compiled_at_the_same_time():
         return lambda *arguments: "compiled"
 
     given = programs(add=Counted(jnp.add, compile), draw=Counted(jnp.sin, compile))
-    prepared = compile_ahead(given, lambda p, kind: p.add(p.draw(1.0), 1.0), (True,), 2)
+    prepared = compile_ahead(given, lambda p, kind: p.add(p.draw(1.0), 1.0), (True,), pool)
     assert prepared[True].add() == prepared[True].draw() == "compiled"
 
 
-def test_what_the_compiler_raises_is_raised_by_the_step():
+def test_what_the_compiler_raises_is_raised_by_the_step(pool):
     def compile():
         raise RuntimeError("out of registers")
 
     given = programs(draw=Counted(jnp.sin, compile))
-    prepared = compile_ahead(given, lambda p, kind: p.draw(1.0), (True,))
+    prepared = compile_ahead(given, lambda p, kind: p.draw(1.0), (True,), pool)
     with pytest.raises(RuntimeError, match="out of registers"):
         prepared[True].draw(1.0)
+
+
+def test_what_has_not_been_begun_is_dropped_at_the_end():
+    begun, may_end, compiled = threading.Event(), threading.Event(), []
+
+    def slow():
+        begun.set()
+        may_end.wait(timeout=60)
+        compiled.append("slow")
+
+    given = programs(
+        draw=Counted(jnp.sin, slow), add=Counted(jnp.add, lambda: compiled.append("never"))
+    )
+    with compilers(num_threads=1) as pool:
+        prepared = compile_ahead(given, lambda p, kind: p.add(p.draw(1.0), 1.0), (True,), pool)
+        assert begun.wait(timeout=60)
+    may_end.set()
+    with pytest.raises(concurrent.futures.CancelledError):
+        prepared[True].add(1.0, 1.0)
+    assert "never" not in compiled

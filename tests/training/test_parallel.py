@@ -10,9 +10,10 @@ import pytest
 from jax.tree_util import DictKey
 
 from gan3d.config import Config
+from gan3d.training.ahead import compilers
 from gan3d.training.assemble import assemble, init_state
 from gan3d.training.joined import split_all
-from gan3d.training.parallel import parallel_programs, parallel_step, replicate, shard_batch
+from gan3d.training.parallel import parallel_step, replicate, shard_batch
 from gan3d.training.step import make_step
 
 BATCH, RESOLUTION = 4, 8
@@ -94,11 +95,12 @@ def on_one(parts, state, batches, compiled_quickly):
 def steps_on(num_devices, parts, state, batches):
     """[(state, metrics)] after each of two steps on virtual devices."""
     devices = jax.devices()[:num_devices]
-    step = parallel_step(parts, devices)
-    state, history = replicate(state, devices), []
-    for images in batches:
-        state, metrics = step(state, shard_batch(images, num_devices), jax.random.key(1), True)
-        history.append(jax.tree.map(np.asarray, (split_all(state), metrics)))
+    with compilers() as pool:
+        step = parallel_step(parts, devices, pool=pool)
+        state, history = replicate(state, devices), []
+        for images in batches:
+            state, metrics = step(state, shard_batch(images, num_devices), jax.random.key(1), True)
+            history.append(jax.tree.map(np.asarray, (split_all(state), metrics)))
     return history
 
 
@@ -158,8 +160,7 @@ def test_a_batch_that_does_not_divide_is_refused(batches):
 
 @pytest.mark.parametrize("num_shards", [1, 4])
 def test_a_wrong_number_of_shards_is_refused(parts, state, batches, num_shards):
-    devices = jax.devices()[:2]
-    step = parallel_step(parts, devices, parallel_programs(parts, devices))
+    step = parallel_step(parts, jax.devices()[:2])
     message = f"images must have a leading axis of 2 devices, got {num_shards}"
     with pytest.raises(ValueError, match=message):
         step(state, shard_batch(batches[0], num_shards), jax.random.key(1), True)

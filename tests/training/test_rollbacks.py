@@ -128,8 +128,8 @@ def test_a_parameter_that_is_not_finite_is_a_reason_too(tmp_path, parts, monkeyp
     parts.poison = -1
     parallel_step = loop.parallel_step
 
-    def spoilt(parts, devices):
-        step = parallel_step(parts, devices)
+    def spoilt(parts, devices, pool):
+        step = parallel_step(parts, devices, pool)
 
         def spoil(state, images, key, penalise):
             state, metrics = step(state, images, key, penalise)
