@@ -38,7 +38,7 @@ class Joined:
 
 
 def join(tree: Any) -> Joined:
-    """Joins a tree of arrays of one type; consecutive axes of its leaves become one.
+    """Joins a tree of arrays of one type, flattened, in the order of the tree's leaves.
 
     Raises:
       ValueError: the arrays are of several types, or there are none.
