@@ -146,7 +146,7 @@ def preset(name: str, **overrides: Any) -> Config:
     demo heads64 heads128 faces64 ffhq128 paper128
     >>> config = preset("faces64", data="folder:photographs", batch=8)
     >>> print(config.resolution, config.yaw_degrees, config.batch)
-    64 45.0 8
+    64 30.0 8
     """
     if name not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
