@@ -21,16 +21,21 @@ from gan3d.training.step import StepPrograms
 
 
 @contextlib.contextmanager
-def compilers(num_threads: int | None = None) -> Iterator[concurrent.futures.Executor]:
+def compilers(num_threads: int | None = None) -> Iterator[concurrent.futures.Executor | None]:
     """Threads that compile; programs that have not been begun when the context ends are dropped.
 
     So that a run that is interrupted does not wait for them.
 
     Args:
       num_threads: programs compiled at the same time; None = half the number of cores, since the
-        compiler has some threads of its own.
+        compiler has some threads of its own, and nobody where that is one: on two cores a start
+        took a sixth longer with two programs at a time.
     """
-    pool = concurrent.futures.ThreadPoolExecutor(num_threads or max(1, (os.cpu_count() or 1) // 2))
+    num_threads = num_threads or (os.cpu_count() or 1) // 2
+    if num_threads < 2:
+        yield None
+        return
+    pool = concurrent.futures.ThreadPoolExecutor(num_threads)
     try:
         yield pool
     finally:

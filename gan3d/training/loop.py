@@ -131,8 +131,7 @@ def _train_from(run: _Run, state: TrainState, rollbacks: Sequence[int]) -> Train
     with contextlib.ExitStack() as stack:
         stack.enter_context(record.writing(images_seen))
         if not finished:
-            # Beside the look at the samples, which has programs of its own to compile.
-            record.say("compiling the training step")
+            # Compiled beside the look at the samples, which has programs of its own to compile.
             run.step()
         if look_missing:
             record.observe(images_seen, state.ema_params)
@@ -140,6 +139,7 @@ def _train_from(run: _Run, state: TrainState, rollbacks: Sequence[int]) -> Train
             return state
 
         stream = stack.enter_context(contextlib.closing(_batches(config, run.source, images_seen)))
+        record.say("compiling the training step")
         progress = _progress(config, record, images_seen)
         steps = _steps(run, state, images_seen, stream, rollbacks)
         for state, images_seen, metrics in steps:

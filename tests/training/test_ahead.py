@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from gan3d.training import ahead
 from gan3d.training.ahead import compile_ahead, compilers
 from gan3d.training.step import StepPrograms
 
@@ -106,20 +107,35 @@ def test_what_the_compiler_raises_is_raised_by_the_step(pool):
 
 
 def test_what_has_not_been_begun_is_dropped_at_the_end():
-    begun, may_end, compiled = threading.Event(), threading.Event(), []
+    begun, may_end, compiled = threading.Barrier(3, timeout=60), threading.Event(), []
 
     def slow():
-        begun.set()
+        begun.wait()
         may_end.wait(timeout=60)
         compiled.append("slow")
 
     given = programs(
-        draw=Counted(jnp.sin, slow), add=Counted(jnp.add, lambda: compiled.append("never"))
+        draw=Counted(jnp.sin, slow),
+        image_gradients=Counted(jnp.cos, slow),
+        add=Counted(jnp.add, lambda: compiled.append("never")),
     )
-    with compilers(num_threads=1) as pool:
-        prepared = compile_ahead(given, lambda p, kind: p.add(p.draw(1.0), 1.0), (True,), pool)
-        assert begun.wait(timeout=60)
+
+    def take(programs, kind):
+        return programs.add(programs.draw(1.0), programs.image_gradients(1.0))
+
+    with compilers(num_threads=2) as pool:
+        prepared = compile_ahead(given, take, (True,), pool)
+        begun.wait()  # both threads are busy
     may_end.set()
     with pytest.raises(concurrent.futures.CancelledError):
         prepared[True].add(1.0, 1.0)
     assert "never" not in compiled
+
+
+def test_two_cores_compile_one_program_at_a_time(monkeypatch):
+    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
+    with compilers() as pool:
+        assert pool is None
+    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 8)
+    with compilers() as pool:
+        assert pool._max_workers == 4

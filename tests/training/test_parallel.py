@@ -95,7 +95,7 @@ def on_one(parts, state, batches, compiled_quickly):
 def steps_on(num_devices, parts, state, batches):
     """[(state, metrics)] after each of two steps on virtual devices."""
     devices = jax.devices()[:num_devices]
-    with compilers() as pool:
+    with compilers(num_threads=2) as pool:
         step = parallel_step(parts, devices, pool=pool)
         state, history = replicate(state, devices), []
         for images in batches:
