@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan3d.render.normals import face_normals
+from gan3d.render import face_normals
 from gan3d.render.smoothness import normal_consistency_term, uniform_laplacian
 
 if TYPE_CHECKING:

@@ -133,7 +133,9 @@ class Config:
         False, "left half of every shape the mirror image of the right one; paint is free"
     )
     mirror_texture: bool = _field(
-        False, "the same for the texture, but for shading, which is what 4x4 texels show"
+        False,
+        "left half of every texture the mirror image of the right one, but for shading: what 4x4 "
+        "texels can show",
     )
     displacement_gain: float = _field(
         0.25, "world units per unit of the coarsest displacement map", minimum=0
@@ -201,9 +203,7 @@ class Config:
     laplacian_weight: float = _field(4.0, "weight of the Laplacian smoothness; 0 = off", minimum=0)
     crease_weight: float = _field(100.0, "weight of the crease penalty; 0 = off", minimum=0)
     fold_weight: float = _field(
-        0.0,
-        "weight of the hinge on faces that turn inwards, for good; 0 = off",
-        minimum=0,
+        0.0, "weight of the hinge on faces that turn inwards, which stays; 0 = off", minimum=0
     )
     smoothness_hold_images: int = _field(
         48000,
