@@ -9,9 +9,10 @@ penalties in the proportion that --penalty_interval sets. Every step sees the sa
 images, which is in memory already: no data is read, and what the input pipeline costs is not
 included. Every turn starts from the initial parameters.
 
-The programs of the step are timed one by one while it trains, the renderer, which is a part of two
-of them, alone, for one device's share of the batch. All take turns; numbers are medians over the
-turns.
+The pieces of the step are timed one by one while it trains, the renderer, which is a part of two of
+them, alone, for one device's share of the batch. Accelerators train with the whole step as one
+program; there the step in pieces, which the parts belong to, is timed beside it. All take turns;
+numbers are medians over the turns.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from experiments.step_parts import (
     seconds_per_call,
     seconds_per_program,
 )
-from experiments.step_report import COMMUNICATION, STEP, format_report, summary
+from experiments.step_report import COMMUNICATION, PIECES, STEP, format_report, summary
 from experiments.turns import define_lock_flag, taking_turns
 from gan3d.config import Config, validate
 from gan3d.training.assemble import assemble
@@ -119,8 +120,12 @@ def _turn(
     training: Training, alone: Mapping[str, Callable[[], Any]], steps: int
 ) -> dict[str, float]:
     """Seconds per step, per program of it, and per call of what is measured alone."""
+    in_pieces = {}
+    if training.whole:
+        in_pieces[PIECES] = seconds_per_call(training.start(programs=training.programs), steps)
     return {
         STEP: seconds_per_call(training.start(), steps),
+        **in_pieces,
         **seconds_per_program(training, max(steps, training.config.penalty_interval)),
         **{name: seconds_per_call(call, steps) for name, call in alone.items()},
     }

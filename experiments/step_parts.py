@@ -22,10 +22,12 @@ from gan3d.training.assemble import Parts, generate, init_state, place_views
 from gan3d.training.drawing import draw_latents
 from gan3d.training.parallel import (
     AXIS,
+    in_pieces,
     parallel_programs,
     parallel_step,
     replicate,
     shard_batch,
+    whole_programs,
 )
 from gan3d.training.state import TrainState
 from gan3d.training.step import StepPrograms, penalised
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 RENDERER_FORWARD = "renderer, forward"
 RENDERER_BACKWARD = "renderer, backward"
+# The step as one program, by whether it has gradient penalties.
+WHOLE = {True: "whole step, with penalties", False: "whole step, without"}
 
 
 class Cost(NamedTuple):
@@ -58,11 +62,13 @@ class Training(NamedTuple):
 
     Attributes:
       parts: from `assemble`.
-      programs: of the step, compiled.
-      costs: of every program that ran, by its name in `StepPrograms`.
+      programs: the pieces of the step, compiled.
+      costs: of every program that ran, by its name in `StepPrograms` or `WHOLE`.
       state: before the first step, on the host.
       images: the batch of every step, on the host, split over the devices.
       key: the run's key.
+      whole: the step as one program, by whether it has penalties, if that is how these devices
+        train, or None.
     """
 
     parts: Parts
@@ -71,6 +77,7 @@ class Training(NamedTuple):
     state: TrainState
     images: UInt8[np.ndarray, "D B/D R R 3"]
     key: Array
+    whole: Mapping[bool, Callable[..., Any]] | None = None
 
     @property
     def config(self) -> Config:
@@ -89,11 +96,12 @@ class Training(NamedTuple):
 
         Args:
           penalise: None computes penalties when training does; else always or never.
-          programs: None = this training's own.
+          programs: None = those that train on these devices.
         """
         order = itertools.cycle(self.cycle if penalise is None else [penalise])
         state = replicate(self.state, jax.local_devices())
-        take = parallel_step(self.parts, jax.devices(), programs or self.programs)
+        programs = programs or self.whole or self.programs
+        take = parallel_step(self.parts, jax.devices(), programs)
 
         def step():
             nonlocal state
@@ -113,20 +121,24 @@ def prepare_training(
       images: the batch that every step sees.
       report: called with one line of progress at a time.
     """
-    devices, costs = jax.devices(), {}
-    programs = StepPrograms(
-        *(
-            _compiled_at_first_call(name, program, len(devices), costs, report)
-            for name, program in parallel_programs(parts, devices)._asdict().items()
-        )
+    devices, costs, whole = jax.devices(), {}, None
+    compiled = lambda name, program: _compiled_at_first_call(  # noqa: E731
+        name, program, len(devices), costs, report
     )
+    pieces = parallel_programs(parts, devices)._asdict()
+    programs = StepPrograms(*itertools.starmap(compiled, pieces.items()))
+    if not in_pieces(parts.config, devices):
+        by_kind = whole_programs(parts, devices)
+        whole = {kind: compiled(WHOLE[kind], program) for kind, program in by_kind.items()}
     state = jax.tree.map(np.array, jax.device_get(init_state(parts, parts.config.seed)))
     key = jax.random.key(parts.config.seed)
     share = np.split(images, jax.process_count())[jax.process_index()]
     sharded = shard_batch(share, jax.local_device_count())
-    training = Training(parts, programs, costs, state, sharded, key)
+    training = Training(parts, programs, costs, state, sharded, key, whole)
     for penalise in dict.fromkeys(training.cycle):
-        training.start(penalise)()
+        training.start(penalise, programs)()
+        if whole:
+            training.start(penalise)()
     return training
 
 

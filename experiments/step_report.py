@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from experiments.step_parts import RENDERER_BACKWARD, RENDERER_FORWARD, Training
+from gan3d.training.step import StepPrograms
 
 STEP = "step"
+PIECES = "step in pieces"
 COMMUNICATION = "all-reduce of the gradients, alone"
 REST = "rest (host, waiting between the programs)"
 
@@ -34,8 +36,9 @@ def summary(
 
     Args:
       training: what was timed.
-      seconds: of every turn, by name: a mean step, the programs of the step per step in which they
-        run, the renderer's two passes, the communication alone.
+      seconds: of every turn, by name: a mean step, the same in pieces where training takes it as
+        one program, the pieces per step in which they run, the renderer's two passes, the
+        communication alone.
       num_devices: that share the batch.
       gradient_bytes: of one device.
       peak_tflops: of one device, None = not known.
@@ -44,7 +47,7 @@ def summary(
     median = {name: float(np.median(values)) * 1e3 for name, values in seconds.items()}
     programs = {
         name: {
-            "milliseconds": median[name],
+            "milliseconds": median.get(name),
             "compile_seconds": cost.compile_seconds,
             "gigaflops": None if cost.flops is None else cost.flops / 1e9,
             "megabytes_per_device": cost.memory_bytes and cost.memory_bytes / 1e6,
@@ -55,6 +58,7 @@ def summary(
         "devices": num_devices,
         "images_per_second": config.batch / median[STEP] * 1e3,
         "milliseconds_per_step": median[STEP],
+        "milliseconds_in_pieces": median.get(PIECES, median[STEP]),
         "quartiles": [float(value) * 1e3 for value in np.percentile(seconds[STEP], [25, 75])],
         "parts": breakdown(median, config.penalty_interval, config.batch),
         "programs": programs,
@@ -109,16 +113,18 @@ def flops_per_step(training: Training) -> float | None:
         "generator_gradients": parts,
         "add": 2 * (parts - 1),
     }
-    return sum(runs.get(name, 1) * cost.flops for name, cost in costs.items())
+    pieces = {name: cost for name, cost in costs.items() if name in StepPrograms._fields}
+    return sum(runs.get(name, 1) * cost.flops for name, cost in pieces.items())
 
 
 def breakdown(
     milliseconds: Mapping[str, float], penalty_interval: int, batch: int
 ) -> list[dict[str, Any]]:
-    """Where the time of a mean step goes, in the order in which it runs.
+    """Where the time of a mean step goes, in pieces, in the order in which it runs.
 
     Args:
-      milliseconds: of the step, of its programs, and of the renderer's two passes alone.
+      milliseconds: of the step in pieces, or else of the step; of its programs; and of the
+        renderer's two passes alone.
       penalty_interval: steps over which the time of one computation of the penalties spreads.
       batch: images per step.
 
@@ -126,7 +132,7 @@ def breakdown(
       Rows whose milliseconds add up to those of the step: the last takes what is left, and is
       negative where programs in a row take less than one by one.
     """
-    of = milliseconds
+    of, step = milliseconds, milliseconds.get(PIECES, milliseconds[STEP])
     every = "every step" if penalty_interval == 1 else f"every {penalty_interval} steps"
     plain = of.get("discriminator_gradients")
     if plain is None:  # penalties on every step: one program computes both
@@ -146,12 +152,12 @@ def breakdown(
         "generator and priors, backward": of["generator_gradients"] - of[RENDERER_BACKWARD],
         "optimizers and averages": of["update_discriminator"] + of["update_generator"],
     }
-    times[REST] = of[STEP] - sum(times.values())
+    times[REST] = step - sum(times.values())
     return [
         {
             "name": name,
             "milliseconds": time,
-            "percent": 100 * time / of[STEP],
+            "percent": 100 * time / step,
             "microseconds_per_image": 1e3 * time / batch,
         }
         for name, time in times.items()
@@ -190,10 +196,8 @@ def format_report(result: Mapping[str, Any]) -> str:
     """The result for people."""
     low, high = result["quartiles"]
     milliseconds, batch = result["milliseconds_per_step"], result["config"]["batch"]
-    whole = {"name": STEP, "milliseconds": milliseconds, "percent": 100.0}
-    whole["microseconds_per_image"] = 1e3 * milliseconds / batch
     parts = [["part", "ms per step", "percent", "us per image"]]
-    for row in [*result["parts"], whole]:
+    for row in [*result["parts"], *_totals(result)]:
         parts.append(
             [
                 row["name"],
@@ -221,6 +225,23 @@ def format_report(result: Mapping[str, Any]) -> str:
         *_scaling_lines(result),
     ]
     return "\n".join(lines)
+
+
+def _totals(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows under those of the parts: the step that they add up to, and the step that trains."""
+    in_pieces, trained = result["milliseconds_in_pieces"], result["milliseconds_per_step"]
+    rows = {PIECES: in_pieces, "step as one program, as it trains": trained}
+    if in_pieces == trained:
+        rows = {STEP: trained}
+    return [
+        {
+            "name": name,
+            "milliseconds": milliseconds,
+            "percent": 100 * milliseconds / in_pieces,
+            "microseconds_per_image": 1e3 * milliseconds / result["config"]["batch"],
+        }
+        for name, milliseconds in rows.items()
+    ]
 
 
 def _arithmetic_line(numbers: Mapping[str, float | None] | None) -> str:

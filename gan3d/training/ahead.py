@@ -11,7 +11,7 @@ import concurrent.futures
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -81,6 +81,24 @@ def compile_ahead(
         return StepPrograms(*map(_when_compiled, used.values()))
 
     return {kind: prepared(kind) for kind in kinds}
+
+
+def compile_whole_ahead(
+    programs: Mapping[bool, Callable[..., Any]],
+    arguments: Sequence[Any],
+    pool: concurrent.futures.Executor,
+) -> dict[bool, Callable[..., Any]]:
+    """The same for steps that are one program each.
+
+    Args:
+      programs: compiled functions of JAX by kind of step, the first needed first.
+      arguments: their shapes and types.
+      pool: where to compile, see `compilers`.
+    """
+    return {
+        kind: _waiting(pool.submit(program.lower(*arguments).compile))
+        for kind, program in programs.items()
+    }
 
 
 def _when_compiled(

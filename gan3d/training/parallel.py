@@ -1,21 +1,30 @@
-"""The only `pmap`: the step's programs on every local device, each on its share of the batch.
+"""The only `pmap`: the step on every local device, each on its share of the batch.
 
-Between them parameters and their gradients are joined, see `training.joined`.
+As one program on accelerators, where the host would be busy for longer with the arrays that go from
+piece to piece than the device with the arithmetic. In pieces on CPU, where one program is no faster
+and two whole ones, with penalties and without, are longer to compile; and in pieces for a batch in
+microbatches, which is there to save memory.
+
+Between steps, and between the pieces, parameters and their gradients are joined, see
+`training.joined`.
 
 Shape letters: B batch size, D devices, R resolution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gan3d.training.ahead import compile_ahead
+from gan3d.config import Config
+from gan3d.training.ahead import compile_ahead, compile_whole_ahead
 from gan3d.training.assemble import Parts, init_state
 from gan3d.training.joined import Joined, join, join_state, split_all
 from gan3d.training.state import TrainState
@@ -25,6 +34,9 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
 AXIS = "devices"
+
+# Of steps: with gradient penalties, and without.
+_KINDS = (True, False)
 
 # Axes of the arguments, axes of the results, and which arguments are given up. None is the same on
 # all devices and has no device axis: so the state keeps its shapes.
@@ -57,21 +69,42 @@ def shard_batch(images: UInt8[np.ndarray, "B R R 3"], num_devices: int) -> np.nd
     return images.reshape(num_devices, -1, *images.shape[1:])
 
 
+def in_pieces(config: Config, devices: Sequence[jax.Device]) -> bool:
+    """Whether the step is compiled in pieces on these devices, or else as one program."""
+    return devices[0].platform == "cpu" or config.microbatches > 1
+
+
 def parallel_programs(parts: Parts, devices: Sequence[jax.Device]) -> StepPrograms:
     """`pmap` of every piece of the step, for a state that is joined."""
+    pieces = zip(_on_joined(step_programs(parts, AXIS)), _AXES, strict=True)
+    return StepPrograms(*(_mapped(piece, devices, *axes) for piece, axes in pieces))
 
-    def mapped(program, axes):
-        in_axes, out_axes, donated = axes
-        return jax.pmap(
-            program,
-            axis_name=AXIS,
-            in_axes=in_axes,
-            out_axes=out_axes,
-            devices=list(devices),
-            donate_argnums=donated,
-        )
 
-    return StepPrograms(*map(mapped, _on_joined(step_programs(parts, AXIS)), _AXES))
+def whole_programs(
+    parts: Parts, devices: Sequence[jax.Device]
+) -> dict[bool, Callable[..., tuple[TrainState, dict[str, Any]]]]:
+    """`pmap` of the whole step, for a state that is joined, by whether it has penalties.
+
+    Each is (state, images sharded over the devices, key) -> (state, metrics), without microbatches.
+    """
+    pieces = _on_joined(step_programs(parts, AXIS))
+
+    def step(penalise: bool, state: TrainState, images, key):
+        return take_step(pieces, state, [images], key, penalise)
+
+    whole = lambda penalise: functools.partial(step, penalise)  # noqa: E731
+    return {kind: _mapped(whole(kind), devices, (None, 0, None), None, (0,)) for kind in _KINDS}
+
+
+def _mapped(function, devices, in_axes, out_axes, donated):
+    return jax.pmap(
+        function,
+        axis_name=AXIS,
+        in_axes=in_axes,
+        out_axes=out_axes,
+        devices=list(devices),
+        donate_argnums=donated,
+    )
 
 
 def _on_joined(programs: StepPrograms) -> StepPrograms:
@@ -100,7 +133,7 @@ def _on_joined(programs: StepPrograms) -> StepPrograms:
 def parallel_step(
     parts: Parts,
     devices: Sequence[jax.Device],
-    programs: StepPrograms | None = None,
+    programs: StepPrograms | Mapping[bool, Callable[..., Any]] | None = None,
     pool: Executor | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
     """The training step on several devices.
@@ -108,7 +141,8 @@ def parallel_step(
     Args:
       parts: from `assemble`.
       devices: of all processes, `jax.devices()` or those of one process.
-      programs: from `parallel_programs`, or None to make them.
+      programs: from `parallel_programs` or `whole_programs`, or None to make those that suit the
+        devices, see `in_pieces`.
       pool: from `ahead.compilers`: the step is compiled there, from now on. None = when it is
         called, and always so where there are several processes.
 
@@ -116,13 +150,14 @@ def parallel_step(
       (state, images sharded over this process's devices, key, penalise) -> (state, metrics). The
       state may be joined or not, comes back joined, keeps no device axis and is donated.
     """
-    given = programs or parallel_programs(parts, devices)
-    by_kind = dict.fromkeys((False, True), given)
+    if programs is None:
+        make = parallel_programs if in_pieces(parts.config, devices) else whole_programs
+        programs = make(parts, devices)
     # What is compiled ahead for several processes would want the images of all of them.
-    if pool is not None and jax.process_count() == 1:
-        by_kind.update(_compiled_ahead(parts, given, len(devices), pool))
-    if devices[0].platform == "cpu":
-        by_kind = {kind: _all_finished(programs) for kind, programs in by_kind.items()}
+    if jax.process_count() > 1:
+        pool = None
+    of_programs = _steps_in_pieces if isinstance(programs, StepPrograms) else _whole_steps
+    steps = of_programs(parts, programs, devices, pool)
     num_devices = sum(device.process_index == jax.process_index() for device in devices)
 
     def run(state: TrainState, images, key, penalise: bool):
@@ -132,27 +167,57 @@ def parallel_step(
             )
         if not isinstance(state.generator_params, Joined):
             state = replicate(join_state(jax.device_get(state)), devices)
-        microbatches = np.split(images, parts.config.microbatches, axis=1)
-        return take_step(by_kind[penalise], state, microbatches, key, penalise)
+        return steps[penalise](state, images, key)
 
     return run
 
 
-def _compiled_ahead(
-    parts: Parts, programs: StepPrograms, num_devices: int, pool: Executor
-) -> dict[bool, StepPrograms]:
-    """By kind of step, with penalties or without, if a training takes such steps."""
+def _steps_in_pieces(
+    parts: Parts, programs: StepPrograms, devices: Sequence[jax.Device], pool: Executor | None
+) -> dict[bool, Callable[..., Any]]:
+    """By kind of step, with penalties or without."""
+    by_kind, num_parts = dict.fromkeys(_KINDS, programs), parts.config.microbatches
+    if pool is not None:
+        state, images, key = _shapes(parts, len(devices))
+        microbatches = jax.eval_shape(lambda images: jnp.split(images, num_parts, axis=1), images)
+        take = lambda given, kind: take_step(given, state, microbatches, key, kind)  # noqa: E731
+        by_kind |= compile_ahead(programs, take, _kinds_taken(parts.config), pool)
+    if devices[0].platform == "cpu":
+        by_kind = {kind: _all_finished(given) for kind, given in by_kind.items()}
+
+    def step(kind: bool, state: TrainState, images, key):
+        microbatches = np.split(images, num_parts, axis=1)
+        return take_step(by_kind[kind], state, microbatches, key, kind)
+
+    return {kind: functools.partial(step, kind) for kind in _KINDS}
+
+
+def _whole_steps(
+    parts: Parts,
+    programs: Mapping[bool, Callable[..., Any]],
+    devices: Sequence[jax.Device],
+    pool: Executor | None,
+) -> dict[bool, Callable[..., Any]]:
+    """By kind of step, with penalties or without."""
+    if pool is None:
+        return dict(programs)
+    arguments = _shapes(parts, len(devices))
+    taken = {kind: programs[kind] for kind in _kinds_taken(parts.config)}
+    return {**programs, **compile_whole_ahead(taken, arguments, pool)}
+
+
+def _kinds_taken(config: Config) -> tuple[bool, ...]:
+    """The kinds of step of a training, in the order in which they come."""
+    return _KINDS[: config.penalty_interval]
+
+
+def _shapes(parts: Parts, num_devices: int) -> tuple[Any, Any, Any]:
+    """Of a step's state, images and key."""
     config = parts.config
     state = jax.eval_shape(lambda: join_state(init_state(parts, config.seed)))
-    per_part = config.batch // num_devices // config.microbatches
-    size = config.resolution
-    images = jax.ShapeDtypeStruct((num_devices, per_part, size, size, 3), np.uint8)
-    key = jax.eval_shape(lambda: jax.random.key(config.seed))
-
-    def take(programs, penalise):
-        return take_step(programs, state, [images] * config.microbatches, key, penalise)
-
-    return compile_ahead(programs, take, (True, False)[: config.penalty_interval], pool)
+    size, per_device = config.resolution, config.batch // num_devices
+    images = jax.ShapeDtypeStruct((num_devices, per_device, size, size, 3), np.uint8)
+    return state, images, jax.eval_shape(lambda: jax.random.key(config.seed))
 
 
 def _all_finished(programs: StepPrograms) -> StepPrograms:

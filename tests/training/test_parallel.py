@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 
 import jax
 import numpy as np
@@ -13,7 +14,14 @@ from gan3d.config import Config
 from gan3d.training.ahead import compilers
 from gan3d.training.assemble import assemble, init_state
 from gan3d.training.joined import split_all
-from gan3d.training.parallel import parallel_step, replicate, shard_batch
+from gan3d.training.parallel import (
+    in_pieces,
+    parallel_programs,
+    parallel_step,
+    replicate,
+    shard_batch,
+    whole_programs,
+)
 from gan3d.training.step import make_step
 
 BATCH, RESOLUTION = 4, 8
@@ -92,11 +100,11 @@ def on_one(parts, state, batches, compiled_quickly):
     return history
 
 
-def steps_on(num_devices, parts, state, batches):
+def steps_on(num_devices, parts, state, batches, make_programs=parallel_programs):
     """[(state, metrics)] after each of two steps on virtual devices."""
     devices = jax.devices()[:num_devices]
     with compilers(num_threads=2) as pool:
-        step = parallel_step(parts, devices, pool=pool)
+        step = parallel_step(parts, devices, make_programs(parts, devices), pool)
         state, history = replicate(state, devices), []
         for images in batches:
             state, metrics = step(state, shard_batch(images, num_devices), jax.random.key(1), True)
@@ -116,8 +124,14 @@ def in_microbatches(parts, state, batches, compiled_quickly):
     return steps_on(2, dataclasses.replace(parts, config=config), state, batches)
 
 
+@pytest.fixture(scope="module")
+def as_one_program(parts, state, batches, compiled_quickly):
+    """Two devices, as accelerators do it."""
+    return steps_on(2, parts, state, batches, whole_programs)
+
+
 @pytest.mark.parametrize("step", [0, 1])
-@pytest.mark.parametrize("way", ["on_two", "in_microbatches"])
+@pytest.mark.parametrize("way", ["on_two", "in_microbatches", "as_one_program"])
 def test_shares_of_a_batch_take_the_same_step_as_the_whole(on_one, request, way, step):
     """Parameters, moments and average, every leaf to 1e-5 of its largest entry; and metrics."""
     (one, metrics_of_one), (two, metrics_of_two) = on_one[step], request.getfixturevalue(way)[step]
@@ -145,6 +159,15 @@ def test_state_keeps_its_shapes(state, on_two):
     after, metrics = on_two[-1]
     assert jax.tree.map(np.shape, after) == jax.tree.map(np.shape, state)
     assert all(value.shape == () for value in metrics.values())
+
+
+@pytest.mark.parametrize(
+    ("platform", "microbatches", "pieces"),
+    [("cpu", 1, True), ("gpu", 1, False), ("gpu", 2, True), ("tpu", 1, False)],
+)
+def test_accelerators_run_one_program_unless_memory_is_short(platform, microbatches, pieces):
+    config = dataclasses.replace(CONFIG, microbatches=microbatches)
+    assert in_pieces(config, [types.SimpleNamespace(platform=platform)]) == pieces
 
 
 def test_shards_are_the_batch_in_order(batches):
