@@ -99,8 +99,9 @@ def scaling(milliseconds: float, gradient_bytes: int) -> list[dict[str, Any]]:
 
 def flops_per_step(training: Training) -> float | None:
     """Mean over a penalty interval, on all devices; None where the backend counts none."""
-    config, costs = training.config, training.costs
-    if any(cost.flops is None for cost in costs.values()):
+    config = training.config
+    pieces = {name: c for name, c in training.costs.items() if name in StepPrograms._fields}
+    if any(cost.flops is None for cost in pieces.values()):
         return None
     penalised = 1 / config.penalty_interval
     # All but the last microbatch are drawn twice.
@@ -113,7 +114,6 @@ def flops_per_step(training: Training) -> float | None:
         "generator_gradients": parts,
         "add": 2 * (parts - 1),
     }
-    pieces = {name: cost for name, cost in costs.items() if name in StepPrograms._fields}
     return sum(runs.get(name, 1) * cost.flops for name, cost in pieces.items())
 
 

@@ -16,6 +16,7 @@ from experiments import step_parts
 from experiments.step_parts import Cost, Training, seconds_per_call, seconds_per_program
 from experiments.step_report import (
     COMMUNICATION,
+    PIECES,
     REST,
     STEP,
     all_reduce_milliseconds,
@@ -92,6 +93,43 @@ def test_every_part_is_reported(measured):
     assert all(name in table for name in rows) and "% of 1" in table
     assert result["communication"]["gradient_megabytes"] > 0.01
     assert result["communication"]["milliseconds"] > 0
+
+
+class Compiled:
+    """A program that need not be compiled again."""
+
+    def __init__(self, program):
+        self.program = program
+
+    def lower(self, *arguments):
+        return self
+
+    def compile(self):
+        return self.program
+
+    def cost_analysis(self):
+        return {"flops": 1.0}
+
+
+def test_accelerators_train_with_one_program_and_are_timed_in_pieces_too(measured, monkeypatch):
+    """Here the CPU stands for them. Parts belong to the step in pieces, the rate to the other."""
+    pieces = StepPrograms(*map(Compiled, measured.training.programs))
+    monkeypatch.setattr(step_parts, "parallel_programs", lambda parts, devices: pieces)
+    monkeypatch.setattr(step_parts, "_memory_bytes", lambda compiled: None)
+    monkeypatch.setattr(program, "prepare_renderer", lambda *arguments: measured.renderer)
+    monkeypatch.setattr(step_parts, "in_pieces", lambda config, devices: False)
+    config, lines = dataclasses.replace(CONFIG, penalty_interval=1), []
+    result = program.benchmark(config, repeats=1, steps=1, report=lines.append)
+    whole, pieces = result["milliseconds_per_step"], result["milliseconds_in_pieces"]
+    assert result["images_per_second"] == pytest.approx(4000 / whole) and whole != pieces
+    assert sum(row["milliseconds"] for row in result["parts"]) == pytest.approx(pieces)
+    assert f"compiling: {step_parts.WHOLE[True]}" in lines
+    program_of_whole = result["programs"][step_parts.WHOLE[True]]
+    assert program_of_whole["milliseconds"] is None and program_of_whole["compile_seconds"] > 0
+    table = format_report(result).splitlines()
+    (of_pieces,) = (line.split() for line in table if line.startswith(PIECES))
+    (of_whole,) = (line.split() for line in table if line.startswith("step as one program"))
+    assert of_pieces[-2] == "100.0" and float(of_whole[-3]) == pytest.approx(whole, abs=0.01)
 
 
 def test_training_alternates_its_programs_and_starts_anew(measured):
@@ -221,6 +259,9 @@ def test_operations_of_a_mean_step():
     assert flops_per_step(training_with(given, penalty_interval=3)) == pytest.approx(1 + 10 + 4)
     three = training_with(given, penalty_interval=3, microbatches=3)
     assert flops_per_step(three) == pytest.approx(5 + 30 + 12)
+    # The same once more as one program, which is another way to take the step, not a part of it.
+    both = given | {step_parts.WHOLE[True]: Cost(1.0, None, None)}
+    assert flops_per_step(training_with(both, penalty_interval=3)) == pytest.approx(1 + 10 + 4)
     uncounted = given | {"draw": Cost(1.0, None, None)}
     assert flops_per_step(training_with(uncounted)) is None
 
