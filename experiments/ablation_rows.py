@@ -16,6 +16,7 @@ SCHEDULE = {
     "ema_halflife_images": 1 / 20,
     "blur_images": 1 / 6,
     "penalty_decay_images": 1.0,
+    "learning_rate_decay_images": 1.0,
 }
 
 _NO_SIZE = {"size_weight": 0.0}

@@ -220,6 +220,18 @@ class Config:
 
     generator_learning_rate: float = _field(2e-3, "Adam step of the generator", minimum=0)
     discriminator_learning_rate: float = _field(2e-3, "Adam step of the discriminator", minimum=0)
+    learning_rate_floor: float = _field(
+        1.0,
+        "part of both steps that is left in the end; 1 = they never fall",
+        minimum=1e-6,
+        maximum=1,
+    )
+    learning_rate_decay_images: int = _field(
+        96000,
+        "images seen until they have fallen to it, along a cosine",
+        minimum=1,
+        maximum=_COUNT,
+    )
     adam_beta2: float = _field(0.99, "Adam second-moment decay", minimum=0, maximum=0.99999)
     ema_halflife_images: int = _field(
         5000, "half-life of the averaged generator, in images", minimum=1

@@ -94,13 +94,16 @@ def assemble(config: Config) -> Parts:
         prior=prior,
         view_quantiles=ViewQuantiles() if learned else None,
         start_surface=_start_surface(config),
-        generator_optimizer=_adam(config.generator_learning_rate, config.adam_beta2),
-        discriminator_optimizer=_adam(config.discriminator_learning_rate, config.adam_beta2),
+        generator_optimizer=_adam(config, config.generator_learning_rate),
+        discriminator_optimizer=_adam(config, config.discriminator_learning_rate),
     )
 
 
-def _adam(rate: float, beta2: float) -> optax.GradientTransformation:
-    return optax.adam(rate, b1=0.0, b2=beta2, eps=1e-8)
+def _adam(config: Config, rate: float) -> optax.GradientTransformation:
+    if config.learning_rate_floor < 1:
+        steps = math.ceil(config.learning_rate_decay_images / config.batch)
+        rate = optax.cosine_decay_schedule(rate, steps, config.learning_rate_floor)
+    return optax.adam(rate, b1=0.0, b2=config.adam_beta2, eps=1e-8)
 
 
 def _start_surface(config: Config) -> np.ndarray:

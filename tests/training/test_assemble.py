@@ -1,10 +1,14 @@
-"""What a configuration makes of the generator's maps."""
+"""What a configuration makes of the generator's maps, and of the learning rates."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from saved_run import TINY
 
 from gan3d.config import Config
 from gan3d.models.symmetry import symmetric_texture
@@ -55,3 +59,24 @@ def test_mirror_texture_is_what_generates_symmetric_paint(mirror_texture):
     expected = symmetric_texture(maps.texture, "octahedral") if mirror_texture else maps.texture
     np.testing.assert_allclose(generate(parts, params, z).texture, expected, atol=1e-5)
     assert np.abs(symmetric_texture(maps.texture, "octahedral") - maps.texture).max() > 0.05
+
+
+def test_learning_rates_fall_along_a_cosine_and_stay():
+    """Without momentum a constant gradient makes steps of the learning rate."""
+    schedule = dict(learning_rate_floor=0.1, learning_rate_decay_images=8 * TINY.batch)
+    config = dataclasses.replace(TINY, discriminator_learning_rate=0.5, **schedule)
+    optimizer = assemble(config).discriminator_optimizer
+    state, sizes = optimizer.init(jnp.zeros(())), []
+    for _ in range(11):
+        update, state = optimizer.update(jnp.ones(()), state)
+        sizes.append(-float(update))
+    np.testing.assert_allclose(
+        [sizes[i] for i in (0, 4, 8, 10)], [0.5, 0.275, 0.05, 0.05], rtol=1e-5
+    )
+    assert sizes[:9] == sorted(sizes[:9], reverse=True)
+
+
+def test_constant_learning_rates_have_no_count_in_the_state():
+    """Or checkpoints from before there was a schedule would not be read."""
+    state = init_state(assemble(TINY), 0)
+    assert [jax.tree.leaves(part) for part in state.generator_opt[1:]] == [[]]
