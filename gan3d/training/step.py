@@ -1,4 +1,4 @@
-"""One training step, in pure pieces that are compiled one by one.
+"""One training step, in pure pieces.
 
 D first, then G against the new D. Both see the same rendered images: they are drawn once, G's
 gradient with respect to them is pulled back through the renderer by one vector-Jacobian product,
@@ -6,8 +6,9 @@ and the penalties differentiate D alone. No second derivative crosses the render
 augmented images, the penalties are those at the augmented images, and G's gradient is pulled back
 through the augmentation before the renderer.
 
-In pieces, because steps with and without penalties then share all programs but one, and because a
-batch that does not fit the memory goes through the same programs in parts.
+In pieces, because compiled one by one steps with and without penalties share all programs but one,
+and because a batch that does not fit the memory goes through the same programs in parts. Where the
+host would be slower than the arithmetic they are compiled as one, see `training.parallel`.
 """
 
 from __future__ import annotations
@@ -229,7 +230,7 @@ def _added(programs: StepPrograms, total, more):
 def make_step(parts: Parts, penalise: bool = True) -> Step:
     """The whole step on one device as one pure function (state, images, key) -> (state, metrics).
 
-    Training compiles the pieces, see `training.parallel`; this is for those who trace a step.
+    Training maps it over devices, see `training.parallel`; this is for those who trace a step.
 
     Args:
       parts: from `assemble`.
