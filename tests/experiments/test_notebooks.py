@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pathlib
+import queue
+import time
 
 import nbclient
 import nbformat
 import pytest
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.channels import AsyncZMQSocketChannel
+from jupyter_client.manager import AsyncKernelManager
 from saved_run import save_run
 
 import experiments
@@ -22,6 +27,26 @@ def read(path: pathlib.Path) -> nbformat.NotebookNode:
     return notebook
 
 
+class AttentiveChannel(AsyncZMQSocketChannel):
+    """Looks for messages every second.
+
+    Widgets make the client send while it waits for the reply on the same socket. ZeroMQ signals a
+    change once, and a signal that the sending has taken is not there for the waiting: the reply
+    was found when the time for the cell was over, five minutes later.
+    """
+
+    async def get_msg(self, timeout=None):
+        end = None if timeout is None else time.monotonic() + timeout
+        while not await self.socket.poll(1000):
+            if end is not None and time.monotonic() > end:
+                raise queue.Empty
+        return await self._recv()
+
+
+class AttentiveClient(AsyncKernelClient):
+    shell_channel_class = AttentiveChannel
+
+
 def execute(name: str, folder: pathlib.Path, **parameters) -> nbformat.NotebookNode:
     """Runs a notebook in a folder, with other values of what its cell of parameters sets."""
     notebook = read(FOLDER / f"{name}.ipynb")
@@ -31,7 +56,9 @@ def execute(name: str, folder: pathlib.Path, **parameters) -> nbformat.NotebookN
         assert f"{key} = " in cells[0].source
         cells[0].source += f"\n{key} = {value!r}"
     resources = {"metadata": {"path": str(folder)}}
-    return nbclient.NotebookClient(notebook, timeout=SECONDS, resources=resources).execute()
+    kernel = AsyncKernelManager(client_factory=AttentiveClient)
+    client = nbclient.NotebookClient(notebook, kernel, timeout=SECONDS, resources=resources)
+    return client.execute(cleanup_kc=True)
 
 
 def pictures(notebook: nbformat.NotebookNode) -> list[str]:
