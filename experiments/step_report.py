@@ -58,7 +58,7 @@ def summary(
         "devices": num_devices,
         "images_per_second": config.batch / median[STEP] * 1e3,
         "milliseconds_per_step": median[STEP],
-        "milliseconds_in_pieces": median.get(PIECES, median[STEP]),
+        "milliseconds_in_pieces": median.get(PIECES),
         "quartiles": [float(value) * 1e3 for value in np.percentile(seconds[STEP], [25, 75])],
         "parts": breakdown(median, config.penalty_interval, config.batch),
         "programs": programs,
@@ -231,8 +231,8 @@ def _totals(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows under those of the parts: the step that they add up to, and the step that trains."""
     in_pieces, trained = result["milliseconds_in_pieces"], result["milliseconds_per_step"]
     rows = {PIECES: in_pieces, "step as one program, as it trains": trained}
-    if in_pieces == trained:
-        rows = {STEP: trained}
+    if in_pieces is None:
+        in_pieces, rows = trained, {STEP: trained}
     return [
         {
             "name": name,
