@@ -86,14 +86,17 @@ def _from_bits(bits, dtype):
     return lax.bitcast_convert_type(bits.astype(jnp.uint32), dtype)
 
 
-def running(join: Callable[..., Array], values: Int[Array, "N"]) -> Int[Array, "N"]:
+def running(
+    join: Callable[..., Array], values: Int[Array, "N"], marker: Array | None = None
+) -> Int[Array, "N"]:
     """The sum, or the maximum, up to and including each place.
 
     Inside of short blocks at once, then over the blocks' last places: on CPU a few large loops.
 
     Args:
-      join: `jnp.add`, or `jnp.maximum` of numbers that are at least -1.
-      values: int32.
+      join: `jnp.add`, or `jnp.maximum`.
+      values: int32, at least -1.
+      marker: as of `materialized`; None: the values.
     """
     (size,) = values.shape
     neutral, whole = (0, lax.cumsum) if join is jnp.add else (-1, lax.cummax)
@@ -106,6 +109,8 @@ def running(join: Callable[..., Array], values: Int[Array, "N"]) -> Int[Array, "
         total = join(total, jnp.where(lane >= back, before, neutral))
     blocks = total.reshape(-1, _BLOCK)
     before = jnp.pad(whole(blocks[:, -1])[:-1], (1, 0), constant_values=neutral)
+    # Stored, or every number would go through the padding anew, without vector instructions.
+    before = materialized(before, values if marker is None else marker)
     return join(blocks, before[:, None]).reshape(-1)[:size]
 
 
