@@ -147,8 +147,8 @@ def _margin_over(settings, look, rules, variables, fixed, state, half_edge, pixe
     face = jnp.where(half_edge >= 0, half_edge // 3, -1)
     color = _colors(settings, look, rules, variables, fixed, face, pixel, layer)
     # Stored, or each channel would look the texture up for itself.
-    color = materialized(color, pixel)
-    return _share(look, variables, layer.alpha, color) * (color - state)
+    color, alpha = materialized((color, layer.alpha), pixel)
+    return _share(look, variables, alpha, color) * (color - state)
 
 
 def _share(look, variables, alpha, rows, has_gradient=True):
