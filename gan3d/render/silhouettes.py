@@ -18,12 +18,12 @@ from jax import lax
 from gan3d.render.indexing import DROP, places, take, take_all, window_of
 from gan3d.render.screen import Settings, clip_to_near, turned
 from gan3d.render.tiles import (
-    TILE,
     Boxes,
     chunk_size,
     edge_function,
     no_keys,
     pack,
+    tile_pixels,
     tile_stream,
     unpack,
     walk,
@@ -150,42 +150,42 @@ def _edge_boxes(edges: _Edges, settings: Settings) -> Boxes:
 def _visit_edges(shown, surface, behind, taken, settings: Settings, edges: _Edges, keys, slots):
     """Keeps the closest edge of each pixel that shows there."""
     height, width = settings.image_size
-    half_edge, scene, component, outward, a, b, start, end = take_all(edges[:-1], slots.owner)
+    # A row per pixel of a tile.
+    of_slot = jax.tree.map(lambda a: a[None], take_all(edges[:-1], slots.owner))
+    half_edge, scene, component, outward, a, b, start, end = of_slot
     sign = outward * turned(a[2], b[2], settings)
     dtype = start[0].dtype
     ex, ey = end[0] - start[0], end[1] - start[1]
     square = ex * ex + ey * ey
     square = jnp.where(square > 0, square, dtype.type(1))
-    for down in range(TILE):
-        for right in range(TILE):
-            row, column = slots.row + down, slots.column + right
-            p = (column.astype(dtype) + dtype.type(0.5), row.astype(dtype) + dtype.type(0.5))
-            px, py = p[0] - start[0], p[1] - start[1]
-            along = jnp.clip((px * ex + py * ey) / square, 0, 1)
-            # At an end, exactly as far as by the next edge from there: the first half-edge counts.
-            dx = jnp.where(along < 1, px - along * ex, p[0] - end[0])
-            dy = jnp.where(along < 1, py - along * ey, p[1] - end[1])
-            distance2 = dx * dx + dy * dy
-            # Outside, or as good as on the edge while the face was not found here: compilers may
-            # round the same product differently elsewhere, and no pixel must fall between layers.
-            value = edge_function(a, b, p)
-            size = jnp.abs((b[0] - a[0]) * (p[1] - a[1])) + jnp.abs((b[1] - a[1]) * (p[0] - a[0]))
-            outside = value * sign <= 4 * jnp.finfo(dtype).eps * size
-            if settings.orthographic:
-                depth = (1 - along) * start[2] + along * end[2]
-            else:
-                depth = 1 / ((1 - along) / start[2] + along / end[2])
-            pixel = (scene * height + row) * width + column
-            inner = jnp.clip(pixel, 0, keys.shape[0] - 1)
-            depth = depth.astype(jnp.float32)
-            shows = (depth < take(surface, inner)) & (depth > take(behind, inner))
-            for face in shown:
-                shows = shows & (take(face, inner) != half_edge // 3)
-            shows = shows & (depth > settings.near * (1 - 1e-6)) & (depth < settings.far)
-            if taken is not None:
-                shows = shows & (component != take(taken, inner))
-            shows = shows & outside & slots.live & (distance2 < dtype.type(settings.margin) ** 2)
-            shows = shows & (row < height) & (column < width)
-            pixel = jnp.where(shows, pixel, keys.shape[0])
-            keys = keys.at[pixel].min(pack(distance2, half_edge), **DROP)
-    return keys
+    row, column = tile_pixels(slots)
+    p = (column.astype(dtype) + dtype.type(0.5), row.astype(dtype) + dtype.type(0.5))
+    px, py = p[0] - start[0], p[1] - start[1]
+    along = jnp.clip((px * ex + py * ey) / square, 0, 1)
+    # At an end, exactly as far as by the next edge from there: the first half-edge counts.
+    dx = jnp.where(along < 1, px - along * ex, p[0] - end[0])
+    dy = jnp.where(along < 1, py - along * ey, p[1] - end[1])
+    distance2 = dx * dx + dy * dy
+    # Outside, or as good as on the edge while the face was not found here: compilers may round
+    # the same product differently elsewhere, and no pixel must fall between layers.
+    value = edge_function(a, b, p)
+    size = jnp.abs((b[0] - a[0]) * (p[1] - a[1])) + jnp.abs((b[1] - a[1]) * (p[0] - a[0]))
+    outside = value * sign <= 4 * jnp.finfo(dtype).eps * size
+    if settings.orthographic:
+        depth = (1 - along) * start[2] + along * end[2]
+    else:
+        depth = 1 / ((1 - along) / start[2] + along / end[2])
+    pixel = (scene * height + row) * width + column
+    inner = jnp.clip(pixel, 0, keys.shape[0] - 1)
+    depth = depth.astype(jnp.float32)
+    shows = (depth < take(surface, inner)) & (depth > take(behind, inner))
+    for face in shown:
+        shows = shows & (take(face, inner) != half_edge // 3)
+    shows = shows & (depth > settings.near * (1 - 1e-6)) & (depth < settings.far)
+    if taken is not None:
+        shows = shows & (component != take(taken, inner))
+    shows = shows & outside & slots.live[None] & (distance2 < dtype.type(settings.margin) ** 2)
+    shows = shows & (row < height) & (column < width)
+    pixel = jnp.where(shows, pixel, keys.shape[0])
+    key = pack(distance2, half_edge)
+    return keys.at[pixel.reshape(-1)].min(key.reshape(-1), **DROP)
