@@ -146,7 +146,7 @@ def _margin_over(settings, look, rules, variables, fixed, state, half_edge, pixe
     layer = rules.margin(settings, variables.points, fixed.faces, half_edge, pixel)
     face = jnp.where(half_edge >= 0, half_edge // 3, -1)
     color = _colors(settings, look, rules, variables, fixed, face, pixel, layer)
-    # Stored, or each channel would look the texture up for itself.
+    # Stored, or each channel would look the texture up, and measure the distance, for itself.
     color, alpha = materialized((color, layer.alpha), pixel)
     return _share(look, variables, alpha, color) * (color - state)
 

@@ -84,8 +84,8 @@ def walk(stream: Stream, chunk: int, visit: Callable[[Any, Slots], Any], keys: A
         # A box claims its first slot; the running maximum spreads it over its other slots.
         local = jnp.where(place >= first, place - first, chunk)
         claimed = jnp.full(chunk, -1, jnp.int32).at[local].set(boxes, **DROP)
-        # Stored, or every gather would compute its indices again.
         claimed = claimed.at[0].max(last_owner)
+        # Stored, or every gather would compute its indices again.
         owner = materialized(running(jnp.maximum, claimed, stream.start), stream.start)
         slot = first + jnp.arange(chunk, dtype=jnp.int32)
         start, across, first_row, first_column = take_all(
