@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from gan3d.render.batching import materialized
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Int
 
-_BLOCK = 8
+_COLUMN = 8
+_ROW = 16
+_FEW = 64  # of which every pair may be compared
 
 # Of a scatter: what is past the end is dropped. By default negative indices would count from the
 # end, which is one more loop.
@@ -86,32 +89,41 @@ def _from_bits(bits, dtype):
     return lax.bitcast_convert_type(bits.astype(jnp.uint32), dtype)
 
 
-def running(
-    join: Callable[..., Array], values: Int[Array, "N"], marker: Array | None = None
-) -> Int[Array, "N"]:
+def running(join: Callable[..., Array], values: Int[Array, "N"]) -> Int[Array, "N"]:
     """The sum, or the maximum, up to and including each place.
 
-    Inside of short blocks at once, then over the blocks' last places: on CPU a few large loops.
+    In rows of 16 at once, then over the rows' last places, in rows of 16 again, until few are left:
+    on CPU a few large loops, where window reductions are many.
 
     Args:
       join: `jnp.add`, or `jnp.maximum`.
       values: int32, at least -1.
-      marker: as of `materialized`; None: the values.
     """
-    (size,) = values.shape
-    neutral, whole = (0, lax.cumsum) if join is jnp.add else (-1, lax.cummax)
-    rounded = size + -size % _BLOCK
-    padded = jnp.pad(values, (_BLOCK - 1, rounded - size), constant_values=neutral)
-    lane = jnp.arange(rounded, dtype=jnp.int32) % _BLOCK
-    total = padded[_BLOCK - 1 :]
-    for back in range(1, _BLOCK):
-        before = lax.slice_in_dim(padded, _BLOCK - 1 - back, _BLOCK - 1 - back + rounded)
-        total = join(total, jnp.where(lane >= back, before, neutral))
-    blocks = total.reshape(-1, _BLOCK)
-    before = jnp.pad(whole(blocks[:, -1])[:-1], (1, 0), constant_values=neutral)
-    # Stored, or every number would go through the padding anew, without vector instructions.
-    before = materialized(before, values if marker is None else marker)
-    return join(blocks, before[:, None]).reshape(-1)[:size]
+    neutral = 0 if join is jnp.add else -1
+
+    def rows(values):
+        return jnp.pad(values, (0, -values.shape[0] % _ROW), constant_values=neutral).reshape(
+            -1, _ROW
+        )
+
+    def before(values):
+        """What precedes each place."""
+        if values.shape[0] <= _FEW:
+            place = np.arange(values.shape[0])
+            earlier = jnp.where(place[:, None] < place, values[:, None], neutral)
+            return earlier.sum(0, values.dtype) if join is jnp.add else earlier.max(0)
+        earlier, ends = within(rows(values))
+        return join(earlier, before(ends)[:, None]).reshape(-1)[: values.shape[0]]
+
+    def within(rows):
+        """What precedes each place in its row, and the whole of each row."""
+        # A row of neutral numbers before each row: nothing has to be masked.
+        padded = jnp.pad(rows, ((0, 0), (_ROW - 1, 0)), constant_values=neutral)
+        shifted = (padded[:, k : k + _ROW] for k in range(_ROW - 1))
+        earlier = functools.reduce(join, shifted)
+        return earlier, join(earlier[:, -1], rows[:, -1])
+
+    return join(before(values), values)
 
 
 def places(present: Bool[Array, "N"]) -> tuple[Int[Array, "8 M"], Int[Array, ""]]:
@@ -121,10 +133,10 @@ def places(present: Bool[Array, "N"]) -> tuple[Int[Array, "8 M"], Int[Array, ""]
     in rows, too; as one row they would be computed one by one.
     """
     (size,) = present.shape
-    across = -(-size // _BLOCK)
-    rows = jnp.pad(present.astype(jnp.int32), (0, across * _BLOCK - size)).reshape(_BLOCK, across)
-    padded = jnp.pad(rows, ((_BLOCK - 1, 0), (0, 0)))
-    count = sum(padded[row : row + _BLOCK] for row in range(_BLOCK))
+    across = -(-size // _COLUMN)
+    rows = jnp.pad(present.astype(jnp.int32), (0, across * _COLUMN - size)).reshape(_COLUMN, across)
+    padded = jnp.pad(rows, ((_COLUMN - 1, 0), (0, 0)))
+    count = sum(padded[row : row + _COLUMN] for row in range(_COLUMN))
     end = running(jnp.add, count[-1])
     return count - rows + (end - count[-1])[None], end[-1]
 

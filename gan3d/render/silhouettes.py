@@ -64,7 +64,8 @@ def search_edges(*arrays, settings: Settings):
         present = silhouettes[0] | silhouettes[1] | silhouettes[2]
         place, total = places(present)
         # A smooth closed mesh has about sqrt(F) silhouette faces a side; more take more windows.
-        window = batch * min(num_faces, 64 + int(6 * num_faces**0.5))
+        # In whole rows of `running`.
+        window = 16 * -(-batch * min(num_faces, 64 + int(6 * num_faces**0.5)) // 16)
 
         def gather(first):
             found = window_of(present, place, first, window)

@@ -86,7 +86,7 @@ def walk(stream: Stream, chunk: int, visit: Callable[[Any, Slots], Any], keys: A
         claimed = jnp.full(chunk, -1, jnp.int32).at[local].set(boxes, **DROP)
         claimed = claimed.at[0].max(last_owner)
         # Stored, or every gather would compute its indices again.
-        owner = materialized(running(jnp.maximum, claimed, stream.start), stream.start)
+        owner = materialized(running(jnp.maximum, claimed), stream.start)
         slot = first + jnp.arange(chunk, dtype=jnp.int32)
         start, across, first_row, first_column = take_all(
             (stream.start, stream.across, stream.row, stream.column), owner
@@ -119,8 +119,9 @@ def tile_pixels(slots: Slots) -> tuple[Int[Array, "T C"], Int[Array, "T C"]]:
 
 
 def chunk_size(expected_tiles: float) -> int:
-    """Slots per chunk: about the live tiles, bounded so that a chunk's arrays stay in memory."""
-    return int(np.clip(expected_tiles, 256, 1 << 20))
+    """Slots per chunk: about the live tiles, in whole rows of `running`, bounded so that a chunk's
+    arrays stay in memory."""
+    return int(np.clip(-(-expected_tiles // 256), 1, 1 << 12)) * 256
 
 
 def no_keys(num_pixels: int) -> UInt64[Array, "P"]:
