@@ -173,7 +173,8 @@ def materialized(tree: Any, marker: jax.Array | None = None) -> Any:
 
     XLA on CPU fuses what is cheap into every use of it: an index per pixel is then computed once
     per channel and again in each gather, without vector instructions. It also drops optimization
-    barriers before it fuses. A conditional stops it.
+    barriers before it fuses. A loop stops it, even one that never turns; the arrays that it carries
+    stay where they are, where a conditional would copy them.
 
     Args:
       tree: of arrays, or static integers, which stay.
@@ -189,17 +190,29 @@ def materialized(tree: Any, marker: jax.Array | None = None) -> Any:
     if marker is None or marker.size == 0:
         return tree
 
-    def store(marker, *leaves):
-        keep = lambda *kept: kept  # noqa: E731
-        return lax.cond(_always(marker), keep, _others, *leaves)
-
     def pass_on(marker, *leaves):
         return leaves
 
-    stored = iter(platform_dependent(marker, *leaves, cpu=store, default=pass_on))
+    stored = iter(platform_dependent(marker, *leaves, cpu=_store, default=pass_on))
     return jax.tree.unflatten(
         structure, [leaf if isinstance(leaf, int) else next(stored) for leaf in everything]
     )
+
+
+@jax.custom_jvp
+def _store(marker: jax.Array, *leaves: jax.Array) -> tuple[jax.Array, ...]:
+    """The leaves, carried by a loop that never turns, which the compiler does not know."""
+
+    def turn(carry):
+        return (jnp.array(False), *_others(*carry[1:]))
+
+    turns = jnp.logical_not(_always(marker))
+    return tuple(lax.while_loop(lambda carry: carry[0], turn, (turns, *leaves))[1:])
+
+
+@_store.defjvp
+def _store_jvp(primals, tangents):
+    return _store(*primals), tuple(tangents[1:])
 
 
 def _others(*leaves: jax.Array) -> tuple[jax.Array, ...]:
