@@ -23,7 +23,8 @@ from gan3d.render.indexing import DROP, running, take_all
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int, UInt32, UInt64
 
-TILE = 2  # pixels along a tile's side; 2 was the fastest of 1, 2, 4 and 8 on CPU.
+LOG_TILE = 1
+TILE = 1 << LOG_TILE  # pixels along a tile's side; 2 was the fastest of 1, 2, 4 and 8 on CPU.
 NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
 NO_BITS = np.uint32(0xFFFFFFFF)
 
@@ -68,7 +69,9 @@ def tile_stream(boxes: Boxes, image_size: tuple[int, int]) -> Stream:
     ends = last(boxes.x_high, width), last(boxes.y_high, height)
     # Stored, or each would be computed again for the tiles' number.
     column, row, ends = materialized((column, row, ends))
-    across, down = (ends[0] - column + TILE) // TILE, (ends[1] - row + TILE) // TILE
+    across, down = (
+        (end - start + TILE) >> LOG_TILE for start, end in zip((column, row), ends, strict=True)
+    )
     count = jnp.where(boxes.wanted & (across > 0) & (down > 0), across * down, 0)
     end = running(jnp.add, count)
     return Stream(column, row, jnp.maximum(across, 1), count, end - count, end[-1])
