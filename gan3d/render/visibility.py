@@ -117,15 +117,19 @@ _EDGES = ((0, 1), (0, 2), (1, 2))  # pq, pr and qr; opposite r, q and p
 
 
 def _triangles(x, y, z, outward, settings: Settings) -> _Triangles:
-    corners = list(zip(x, y, z, strict=True))
-    side = outward > 0
-    for i, j in ((0, 1), (1, 2), (0, 1)):
-        a, b = corners[i], corners[j]
-        swap = (b[0] < a[0]) | ((b[0] == a[0]) & (b[1] < a[1]))
-        corners[i] = tuple(jnp.where(swap, v, u) for u, v in zip(a, b, strict=True))
-        corners[j] = tuple(jnp.where(swap, u, v) for u, v in zip(a, b, strict=True))
-        side = side ^ swap
-    x, y, z = (list(column) for column in zip(*corners, strict=True))
+    after = lambda i, j: (x[j] < x[i]) | ((x[j] == x[i]) & (y[j] < y[i]))  # noqa: E731
+    after_1, after_2, turned_round = after(0, 1), after(0, 2), after(1, 2)
+    zero, one, two = (jnp.int32(k) for k in range(3))
+    first = jnp.where(after_1, jnp.where(turned_round, two, one), jnp.where(after_2, two, zero))
+    last = jnp.where(turned_round, jnp.where(after_1, zero, one), jnp.where(after_2, zero, two))
+    # Stored, or every column's loop would compare the corners anew.
+    first, last = materialized((first, last))
+    middle = 3 - first - last
+    pick = lambda values, k: jnp.where(k == 0, values[0], jnp.where(k == 1, values[1], values[2]))  # noqa: E731
+    ordered = lambda values: [pick(values, k) for k in (first, middle, last)]  # noqa: E731
+    x, y, z = ordered(x), ordered(y), ordered(z)
+    # Corners go round from p to q if q follows p in the face.
+    side = (outward > 0) ^ (middle != jnp.where(first == 2, 0, first + 1))
     left = 0
     for k, (i, j) in enumerate(_EDGES):
         # Going round from p, the edge between p and r is walked from r.
