@@ -132,11 +132,11 @@ def margin_values(
 ) -> Layer:
     """The point of the chosen edge (-1: none) closest to the pixel's centre, fading with its
     distance."""
-    valid, corner = half_edge >= 0, half_edge % 3
+    valid, (_, corner) = half_edge >= 0, face_and_corner(half_edge)
     a, b = _gather_points(points.T, *_edge_vertices(faces, half_edge))
     share, depth, alpha = _edge_values(settings, pixel, valid, a, b)
     barycentric = (
-        jnp.where(corner == k, 1 - share, 0) + jnp.where((corner + 1) % 3 == k, share, 0)
+        jnp.where(corner == k, 1 - share, 0) + jnp.where(_next(corner) == k, share, 0)
         for k in range(3)
     )
     empty = lambda value: jnp.where(valid, value, 0)  # noqa: E731
@@ -152,11 +152,11 @@ def _margin_bwd(settings, residuals, cotangent):
     """`_edge_values` is elementwise, so that its transpose by autodiff is a few products, too."""
     points, faces, half_edge, pixel = residuals
     _, cotangent = materialized((half_edge, cotangent))
-    valid, corner = half_edge >= 0, half_edge % 3
+    valid, (_, corner) = half_edge >= 0, face_and_corner(half_edge)
     pick = lambda k: sum(  # noqa: E731
         jnp.where(k == i, g, 0) for i, g in enumerate(cotangent.barycentric)
     )
-    wanted = pick((corner + 1) % 3) - pick(corner), cotangent.depth, cotangent.alpha
+    wanted = pick(_next(corner)) - pick(corner), cotangent.depth, cotangent.alpha
     vertices = _edge_vertices(faces, half_edge)
     ends = _gather_points(points.T, *vertices)
     _, pull_back = jax.vjp(partial(_edge_values, settings, pixel, valid), *ends)
@@ -204,10 +204,20 @@ def _surface_terms(settings: Settings, points, faces, face, pixel, gather) -> _S
 
 
 def _edge_vertices(faces: Int[Array, "F 3"], half_edge: Int[Array, "N"]) -> tuple[Array, Array]:
-    """The two vertices of a half-edge 3 face + k; those of half-edge 0 for none."""
-    start = jnp.maximum(half_edge, 0)
-    end = start // 3 * 3 + (start % 3 + 1) % 3
-    return take(faces.reshape(-1), start), take(faces.reshape(-1), end)
+    """The two vertices of a half-edge; those of half-edge 0 for none."""
+    face, corner = face_and_corner(half_edge)
+    return tuple(take(faces.reshape(-1), 3 * face + k) for k in (corner, _next(corner)))
+
+
+def face_and_corner(half_edge: Int[Array, "N"]) -> tuple[Int[Array, "N"], Int[Array, "N"]]:
+    """face and k of half-edges 3 face + k; those of half-edge 0 for none."""
+    half_edge = jnp.maximum(half_edge, 0)
+    face = lax.div(half_edge, jnp.int32(3))
+    return face, half_edge - 3 * face
+
+
+def _next(corner):
+    return jnp.where(corner == 2, 0, corner + 1)
 
 
 def _edge_values(settings: Settings, pixel, valid, a: Point, b: Point):

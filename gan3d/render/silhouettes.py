@@ -37,8 +37,8 @@ class _Edges(NamedTuple):
     """Half-edges of some faces, flat: ends, the same clipped and ordered, and whose they are."""
 
     half_edge: Int[Array, "N"]  # 3 face + k in its scene
-    scene: Int[Array, "N"]
-    component: Int[Array, "N"]
+    scene: Int[Array, "N"] | int  # 0 where there is one
+    component: Int[Array, "N"] | int  # 0 where nobody asks
     outward: Float[Array, "N"]
     a: tuple[Array, Array, Array]
     b: tuple[Array, Array, Array]
@@ -92,7 +92,7 @@ def search_edges(*arrays, settings: Settings):
                 found, _ = unpack(fold(no_keys(batch * height * width), visit))
                 layers.append(found.reshape(batch, height, width))
                 scene = jnp.arange(batch * height * width, dtype=jnp.int32) // (height * width)
-                owner = scene * num_faces + jnp.maximum(found, 0) // 3
+                owner = scene * num_faces + lax.div(jnp.maximum(found, 0), jnp.int32(3))
                 taken = jnp.where(found >= 0, take(component, owner), -1)
             behind = surface
         shape = (batch, settings.num_surfaces, settings.num_margins, height, width)
@@ -128,12 +128,12 @@ def _gather_edges(columns, facing, silhouettes, component, found, batch, setting
     ends = list(zip(start, end, strict=True))
     start = tuple(jnp.where(swap, second, first) for first, second in ends)
     end = tuple(jnp.where(swap, first, second) for first, second in ends)
-    scene = face // num_faces if batch > 1 else jnp.zeros_like(face)
+    scene = face // num_faces if batch > 1 else 0
     local = face - scene * num_faces
     return _Edges(
         half_edge=joined([3 * local + k for k in range(3)]),
-        scene=jnp.tile(scene, 3),
-        component=jnp.tile(component, 3),
+        scene=jnp.tile(scene, 3) if batch > 1 else 0,
+        component=jnp.tile(component, 3) if settings.num_margins > 1 else 0,
         outward=jnp.tile(-facing.astype(a[0].dtype), 3),
         a=a, b=b, start=start, end=end, wanted=wanted,
     )  # fmt: skip
@@ -152,7 +152,8 @@ def _visit_edges(shown, surface, behind, taken, settings: Settings, edges: _Edge
     """Keeps the closest edge of each pixel that shows there."""
     height, width = settings.image_size
     # A row per pixel of a tile.
-    of_slot = jax.tree.map(lambda a: a[None], take_all(edges[:-1], slots.owner))
+    row_of = lambda a: a if isinstance(a, int) else a[None]  # noqa: E731
+    of_slot = jax.tree.map(row_of, take_all(edges[:-1], slots.owner))
     half_edge, scene, component, outward, a, b, start, end = of_slot
     sign = outward * turned(a[2], b[2], settings)
     dtype = start[0].dtype
@@ -181,7 +182,7 @@ def _visit_edges(shown, surface, behind, taken, settings: Settings, edges: _Edge
     depth = depth.astype(jnp.float32)
     shows = (depth < take(surface, inner)) & (depth > take(behind, inner))
     for face in shown:
-        shows = shows & (take(face, inner) != half_edge // 3)
+        shows = shows & (take(face, inner) != lax.div(half_edge, jnp.int32(3)))
     shows = shows & (depth > settings.near * (1 - 1e-6)) & (depth < settings.far)
     if taken is not None:
         shows = shows & (component != take(taken, inner))
