@@ -41,7 +41,12 @@ def scene_by_scene(
       A function of the same arguments (arrays only). Not differentiable: for use inside rules.
     """
     # Traced once and then spliced in, however often the rules of a transformed program ask for it.
-    function = jax.jit(function, inline=True)
+    traced = jax.jit(function, inline=True)
+
+    def function(*arrays):
+        # JAX's rule for vmap calls in an empty mesh and others in none, two contexts for its cache.
+        with jax.sharding.use_abstract_mesh(jax.sharding.get_abstract_mesh()):
+            return traced(*arrays)
 
     def vmapped(*arrays):
         shared = [a.shape[0] == 1 for a in arrays]
@@ -203,11 +208,16 @@ def materialized(tree: Any, marker: jax.Array | None = None) -> Any:
 def _store(marker: jax.Array, *leaves: jax.Array) -> tuple[jax.Array, ...]:
     """The leaves, carried by a loop that never turns, which the compiler does not know."""
 
-    def turn(carry):
-        return (jnp.array(False), *_others(*carry[1:]))
-
     turns = jnp.logical_not(_always(marker))
-    return tuple(lax.while_loop(lambda carry: carry[0], turn, (turns, *leaves))[1:])
+    return tuple(lax.while_loop(_turns, _turn, (turns, *leaves))[1:])
+
+
+def _turns(carry):
+    return carry[0]
+
+
+def _turn(carry):
+    return (jnp.array(False), *_others(*carry[1:]))
 
 
 @_store.defjvp
