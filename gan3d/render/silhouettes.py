@@ -1,9 +1,9 @@
 """Which silhouette edge does each pixel see in its margin? Integers only, no gradients.
 
-The faces with a silhouette edge are few; they are gathered first, window by window, and their
-edges' boxes, a margin wider, become a stream of tiles.
+Silhouette edges are few; they are gathered first, window by window, and their boxes, a margin
+wider, become a stream of tiles.
 
-Shape letters: B scenes, F faces, K surfaces, M margins, N half-edges of a window.
+Shape letters: B scenes, V vertices, F faces, K surfaces, M margins, N half-edges of a window.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class _Edges(NamedTuple):
-    """Half-edges of some faces, flat: ends, the same clipped and ordered, and whose they are."""
+    """Some half-edges, flat: ends, the same clipped and ordered, and whose they are."""
 
     half_edge: Int[Array, "N"]  # 3 face + k in its scene
     scene: Int[Array, "N"] | int  # 0 where there is one
@@ -51,25 +51,23 @@ def search_edges(*arrays, settings: Settings):
     """Closest silhouette half-edges [B, K, M, H, W] between the surfaces; -1 for none.
 
     Args:
-      arrays: columns of x, y and z of the corners, which way the faces face, whether their edges
-        are silhouettes, three columns, and their components, each [B, F]; then the faces that the
-        pixels see and their depths.
+      arrays: x, y and z of the vertices, each [B, V]; the faces [B, F, 3]; which way they face,
+        whether their edges are silhouettes, three columns, and their components, each [B, F]; then
+        the faces that the pixels see and their depths.
       settings: static.
     """
-    *per_face, face, depth = arrays
-    batch, num_faces = per_face[0].shape
+    *mesh, face, depth = arrays
+    batch, num_faces = mesh[3].shape[:2]
     height, width = settings.image_size
     with jax.enable_x64(True):
-        columns, facing, silhouettes, component = _flat_columns(per_face)
-        present = silhouettes[0] | silhouettes[1] | silhouettes[2]
-        place, total = places(present)
-        # A smooth closed mesh has about sqrt(F) silhouette faces a side; more take more windows.
-        # In whole rows of `running`.
-        window = 16 * -(-batch * min(num_faces, 64 + int(6 * num_faces**0.5)) // 16)
+        mesh = _flat_mesh(*mesh)
+        place, total = places(mesh.silhouette)
+        # A smooth closed mesh has some 3 sqrt(F); more take more windows. In rows of `running`.
+        window = 16 * -(-batch * min(3 * num_faces, 64 + int(6 * num_faces**0.5)) // 16)
 
         def gather(first):
-            found = window_of(present, place, first, window)
-            return _gather_edges(columns, facing, silhouettes, component, found, batch, settings)
+            found = window_of(mesh.silhouette, place, first, window)
+            return _gather_edges(mesh, found, batch, settings)
 
         def fold(keys, visit):
             def body(carry):
@@ -93,33 +91,45 @@ def search_edges(*arrays, settings: Settings):
                 layers.append(found.reshape(batch, height, width))
                 scene = jnp.arange(batch * height * width, dtype=jnp.int32) // (height * width)
                 owner = scene * num_faces + lax.div(jnp.maximum(found, 0), jnp.int32(3))
-                taken = jnp.where(found >= 0, take(component, owner), -1)
+                taken = jnp.where(found >= 0, take(mesh.component, owner), -1)
             behind = surface
         shape = (batch, settings.num_surfaces, settings.num_margins, height, width)
         return (jnp.stack(layers, axis=1).reshape(shape),)
 
 
-def _flat_columns(per_face):
-    """(x, y, z columns, facing, silhouette columns, components), all scenes after one another."""
-    *columns, facing, s0, s1, s2, component = (a.reshape(-1) for a in per_face)
-    return columns, facing, (s0, s1, s2), component
+class _Mesh(NamedTuple):
+    """All scenes after one another; half-edges corner by corner, then face by face."""
+
+    points: tuple[Array, Array, Array]  # x, y, z [B V]
+    faces: Int[Array, "3BF"]
+    facing: Int[Array, "BF"]
+    component: Int[Array, "BF"]
+    silhouette: Bool[Array, "3BF"]
 
 
-def _gather_edges(columns, facing, silhouettes, component, found, batch, settings: Settings):
-    """The half-edges of some faces of all scenes; past the last face for none."""
-    num_faces = facing.shape[0] // batch
-    exists = found < facing.shape[0]
-    face = jnp.where(exists, found, 0)
-    silhouettes = [a.astype(jnp.int32) for a in silhouettes]
-    columns, facing, silhouettes, component = take_all(
-        (columns, facing, silhouettes, component), face
+def _flat_mesh(x, y, z, faces, facing, s0, s1, s2, component):
+    offsets = jnp.arange(x.shape[0], dtype=jnp.int32) * jnp.int32(x.shape[1])
+    faces = faces + offsets[:, None, None] if x.shape[0] > 1 else faces
+    return _Mesh(
+        points=tuple(a.reshape(-1) for a in (x, y, z)),
+        faces=faces.reshape(-1),
+        facing=facing.reshape(-1),
+        component=component.reshape(-1),
+        silhouette=jnp.concatenate([a.reshape(-1) for a in (s0, s1, s2)]),
     )
-    joined = lambda parts: jnp.concatenate(parts)  # noqa: E731
-    corners = columns[:3], columns[3:6], columns[6:]
-    a = tuple(joined(c) for c in corners)
-    b = tuple(joined([c[1], c[2], c[0]]) for c in corners)
-    wanted = (joined(silhouettes) > 0) & jnp.tile(exists, 3)
-    start, end = a, b
+
+
+def _gather_edges(mesh: _Mesh, found, batch, settings: Settings):
+    """Some half-edges of all scenes; past the last one none."""
+    (num_faces,) = mesh.facing.shape
+    exists = found < 3 * num_faces
+    found = jnp.where(exists, found, 0)
+    corner = lax.div(found, jnp.int32(num_faces))
+    face = found - corner * num_faces
+    ends = corner, jnp.where(corner == 2, 0, corner + 1)
+    vertices = [take(mesh.faces, 3 * face + k) for k in ends]
+    a, b = (take_all(mesh.points, vertex) for vertex in vertices)
+    wanted, start, end = exists, a, b
     if not settings.orthographic:
         start, end = clip_to_near(b, a, settings.near), clip_to_near(a, b, settings.near)
         wanted = wanted & (start[2] >= settings.near) & (end[2] >= settings.near)
@@ -128,13 +138,12 @@ def _gather_edges(columns, facing, silhouettes, component, found, batch, setting
     ends = list(zip(start, end, strict=True))
     start = tuple(jnp.where(swap, second, first) for first, second in ends)
     end = tuple(jnp.where(swap, first, second) for first, second in ends)
-    scene = face // num_faces if batch > 1 else 0
-    local = face - scene * num_faces
+    scene = face // (num_faces // batch) if batch > 1 else 0
     return _Edges(
-        half_edge=joined([3 * local + k for k in range(3)]),
-        scene=jnp.tile(scene, 3) if batch > 1 else 0,
-        component=jnp.tile(component, 3) if settings.num_margins > 1 else 0,
-        outward=jnp.tile(-facing.astype(a[0].dtype), 3),
+        half_edge=3 * (face - scene * (num_faces // batch)) + corner,
+        scene=scene,
+        component=take(mesh.component, face) if settings.num_margins > 1 else 0,
+        outward=-take(mesh.facing, face).astype(a[0].dtype),
         a=a, b=b, start=start, end=end, wanted=wanted,
     )  # fmt: skip
 

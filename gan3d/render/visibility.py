@@ -78,7 +78,9 @@ def find_visible(
         across = jnp.where(neighbors[:, k] >= 0, across, 0)
         silhouettes.append((facing != 0) & (across != facing))
     search = _flat(search_edges, settings)
-    return Visible(face, *search(*columns, facing, *silhouettes, component, face, depth))
+    points = lax.stop_gradient(points)
+    vertices = [points[:, i] for i in range(3)]
+    return Visible(face, *search(*vertices, faces, facing, *silhouettes, component, face, depth))
 
 
 @traced_once
