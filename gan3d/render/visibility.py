@@ -163,7 +163,8 @@ def _bounds(x, y, z, wanted, settings: Settings) -> Boxes:
         highs = [high(pick(k, -jnp.inf, jnp.maximum)) for k in range(2)]
         return lows[0], highs[0], lows[1], highs[1]
 
-    crossed = (wanted & (low(z) < settings.near)).any()
+    # The greatest byte: XLA on CPU takes "any" of many in windows, which are long to compile.
+    crossed = (wanted & (low(z) < settings.near)).astype(jnp.int8).max() > 0
     return Boxes(*lax.cond(crossed, clipped, whole), wanted)
 
 
