@@ -207,7 +207,6 @@ def materialized(tree: Any, marker: jax.Array | None = None) -> Any:
 @jax.custom_jvp
 def _store(marker: jax.Array, *leaves: jax.Array) -> tuple[jax.Array, ...]:
     """The leaves, carried by a loop that never turns, which the compiler does not know."""
-
     turns = jnp.logical_not(_always(marker))
     return tuple(lax.while_loop(_turns, _turn, (turns, *leaves))[1:])
 

@@ -19,7 +19,7 @@ from jax import lax
 
 from gan3d.render.batching import materialized
 from gan3d.render.indexing import DROP, take, take_pairs
-from gan3d.render.screen import Settings, clip_to_near
+from gan3d.render.screen import Settings, clip_to_near, face_and_corner, next_corner
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
@@ -136,7 +136,7 @@ def margin_values(
     a, b = _gather_points(points.T, *_edge_vertices(faces, half_edge))
     share, depth, alpha = _edge_values(settings, pixel, valid, a, b)
     barycentric = (
-        jnp.where(corner == k, 1 - share, 0) + jnp.where(_next(corner) == k, share, 0)
+        jnp.where(corner == k, 1 - share, 0) + jnp.where(next_corner(corner) == k, share, 0)
         for k in range(3)
     )
     empty = lambda value: jnp.where(valid, value, 0)  # noqa: E731
@@ -156,7 +156,7 @@ def _margin_bwd(settings, residuals, cotangent):
     pick = lambda k: sum(  # noqa: E731
         jnp.where(k == i, g, 0) for i, g in enumerate(cotangent.barycentric)
     )
-    wanted = pick(_next(corner)) - pick(corner), cotangent.depth, cotangent.alpha
+    wanted = pick(next_corner(corner)) - pick(corner), cotangent.depth, cotangent.alpha
     vertices = _edge_vertices(faces, half_edge)
     ends = _gather_points(points.T, *vertices)
     _, pull_back = jax.vjp(partial(_edge_values, settings, pixel, valid), *ends)
@@ -206,18 +206,7 @@ def _surface_terms(settings: Settings, points, faces, face, pixel, gather) -> _S
 def _edge_vertices(faces: Int[Array, "F 3"], half_edge: Int[Array, "N"]) -> tuple[Array, Array]:
     """The two vertices of a half-edge; those of half-edge 0 for none."""
     face, corner = face_and_corner(half_edge)
-    return tuple(take(faces.reshape(-1), 3 * face + k) for k in (corner, _next(corner)))
-
-
-def face_and_corner(half_edge: Int[Array, "N"]) -> tuple[Int[Array, "N"], Int[Array, "N"]]:
-    """face and k of half-edges 3 face + k; those of half-edge 0 for none."""
-    half_edge = jnp.maximum(half_edge, 0)
-    face = lax.div(half_edge, jnp.int32(3))
-    return face, half_edge - 3 * face
-
-
-def _next(corner):
-    return jnp.where(corner == 2, 0, corner + 1)
+    return tuple(take(faces.reshape(-1), 3 * face + k) for k in (corner, next_corner(corner)))
 
 
 def _edge_values(settings: Settings, pixel, valid, a: Point, b: Point):

@@ -32,7 +32,7 @@ from gan3d.render.batching import (
 )
 from gan3d.render.fragments import Fragments
 from gan3d.render.layers import margin_values
-from gan3d.render.screen import Connectivity, Settings
+from gan3d.render.screen import Connectivity, Settings, face_and_corner
 from gan3d.render.shading import FAST, SMOOTH, shade_layers
 from gan3d.render.topology import Topology
 from gan3d.render.visibility import Visible, find_visible
@@ -137,7 +137,7 @@ def fragments_of(
     shape = visible.half_edge.shape
     if topology.num_faces == 0:
         return _empty(points.dtype, shape)
-    margins = jnp.where(visible.half_edge >= 0, visible.half_edge // 3, -1)
+    margins = jnp.where(visible.half_edge >= 0, face_and_corner(visible.half_edge)[0], -1)
     face = jnp.concatenate([margins, visible.face[:, None]], axis=1)
     return Fragments(
         face.reshape(-1, *shape[2:]),

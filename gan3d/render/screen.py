@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from gan3d.render.indexing import take_pairs
 
@@ -69,6 +70,18 @@ def which_way(corners: Corners, settings: Settings) -> Int[Array, "F"]:
     front = in_range & (double_area < -MIN_DOUBLE_AREA)
     back = in_range & (double_area > MIN_DOUBLE_AREA) & (not settings.cull)
     return front.astype(jnp.int32) - back.astype(jnp.int32)
+
+
+def face_and_corner(half_edge: Int[Array, "..."]) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
+    """face and k of half-edges 3 face + k; those of half-edge 0 for none."""
+    half_edge = jnp.maximum(half_edge, 0)
+    face = lax.div(half_edge, jnp.int32(3))
+    return face, half_edge - 3 * face
+
+
+def next_corner(corner: Int[Array, "..."]) -> Int[Array, "..."]:
+    """The corner at which the half-edge from this one ends."""
+    return jnp.where(corner == 2, 0, corner + 1)
 
 
 def clip_to_near(

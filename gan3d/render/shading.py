@@ -17,7 +17,7 @@ from gan3d.render.batching import materialized
 from gan3d.render.derivatives import uv_changes
 from gan3d.render.indexing import take, take_pairs
 from gan3d.render.layers import Layer, pixel_centres
-from gan3d.render.screen import Settings
+from gan3d.render.screen import Settings, face_and_corner
 from gan3d.render.visibility import Visible
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _unpack(settings, state, num_channels, own_color):
 def _margin_over(settings, look, rules, variables, fixed, state, half_edge, pixel):
     """What a margin adds to the rows of its pixels: share (its colour - what is there)."""
     layer = rules.margin(settings, variables.points, fixed.faces, half_edge, pixel)
-    face = jnp.where(half_edge >= 0, layers.face_and_corner(half_edge)[0], -1)
+    face = jnp.where(half_edge >= 0, face_and_corner(half_edge)[0], -1)
     color = _colors(settings, look, rules, variables, fixed, face, pixel, layer)
     # Stored, or each channel would look the texture up, and measure the distance, for itself.
     color, alpha = materialized((color, layer.alpha), pixel)

@@ -16,7 +16,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from gan3d.render.indexing import DROP, places, take, take_all, window_of
-from gan3d.render.screen import Settings, clip_to_near, turned
+from gan3d.render.screen import (
+    Settings,
+    clip_to_near,
+    face_and_corner,
+    next_corner,
+    turned,
+)
 from gan3d.render.tiles import (
     Boxes,
     chunk_size,
@@ -90,7 +96,7 @@ def search_edges(*arrays, settings: Settings):
                 found, _ = unpack(fold(no_keys(batch * height * width), visit))
                 layers.append(found.reshape(batch, height, width))
                 scene = jnp.arange(batch * height * width, dtype=jnp.int32) // (height * width)
-                owner = scene * num_faces + lax.div(jnp.maximum(found, 0), jnp.int32(3))
+                owner = scene * num_faces + face_and_corner(found)[0]
                 taken = jnp.where(found >= 0, take(mesh.component, owner), -1)
             behind = surface
         shape = (batch, settings.num_surfaces, settings.num_margins, height, width)
@@ -126,8 +132,7 @@ def _gather_edges(mesh: _Mesh, found, batch, settings: Settings):
     found = jnp.where(exists, found, 0)
     corner = lax.div(found, jnp.int32(num_faces))
     face = found - corner * num_faces
-    ends = corner, jnp.where(corner == 2, 0, corner + 1)
-    vertices = [take(mesh.faces, 3 * face + k) for k in ends]
+    vertices = [take(mesh.faces, 3 * face + k) for k in (corner, next_corner(corner))]
     a, b = (take_all(mesh.points, vertex) for vertex in vertices)
     wanted, start, end = exists, a, b
     if not settings.orthographic:
@@ -191,7 +196,7 @@ def _visit_edges(shown, surface, behind, taken, settings: Settings, edges: _Edge
     depth = depth.astype(jnp.float32)
     shows = (depth < take(surface, inner)) & (depth > take(behind, inner))
     for face in shown:
-        shows = shows & (take(face, inner) != lax.div(half_edge, jnp.int32(3)))
+        shows = shows & (take(face, inner) != face_and_corner(half_edge)[0])
     shows = shows & (depth > settings.near * (1 - 1e-6)) & (depth < settings.far)
     if taken is not None:
         shows = shows & (component != take(taken, inner))

@@ -21,6 +21,7 @@ from gan3d.render.screen import (
     Settings,
     clip_to_near,
     gather_corners,
+    next_corner,
     turned,
     which_way,
 )
@@ -120,10 +121,10 @@ _EDGES = ((0, 1), (0, 2), (1, 2))  # pq, pr and qr; opposite r, q and p
 
 def _triangles(x, y, z, outward, settings: Settings) -> _Triangles:
     after = lambda i, j: (x[j] < x[i]) | ((x[j] == x[i]) & (y[j] < y[i]))  # noqa: E731
-    after_1, after_2, turned_round = after(0, 1), after(0, 2), after(1, 2)
+    after_01, after_02, after_12 = after(0, 1), after(0, 2), after(1, 2)
     zero, one, two = (jnp.int32(k) for k in range(3))
-    first = jnp.where(after_1, jnp.where(turned_round, two, one), jnp.where(after_2, two, zero))
-    last = jnp.where(turned_round, jnp.where(after_1, zero, one), jnp.where(after_2, zero, two))
+    first = jnp.where(after_01, jnp.where(after_12, two, one), jnp.where(after_02, two, zero))
+    last = jnp.where(after_12, jnp.where(after_01, zero, one), jnp.where(after_02, zero, two))
     # Stored, or every column's loop would compare the corners anew.
     first, last = materialized((first, last))
     middle = 3 - first - last
@@ -131,7 +132,7 @@ def _triangles(x, y, z, outward, settings: Settings) -> _Triangles:
     ordered = lambda values: [pick(values, k) for k in (first, middle, last)]  # noqa: E731
     x, y, z = ordered(x), ordered(y), ordered(z)
     # Corners go round from p to q if q follows p in the face.
-    side = (outward > 0) ^ (middle != jnp.where(first == 2, 0, first + 1))
+    side = (outward > 0) ^ (middle != next_corner(first))
     left = 0
     for k, (i, j) in enumerate(_EDGES):
         # Going round from p, the edge between p and r is walked from r.
