@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,9 @@ ADVERSARIAL = {"relativistic": RELATIVISTIC, "nonsaturating": NONSATURATING}
 
 
 def gradient_penalty(
-    score: Callable[[Array], Array], images: Float[Array, "B H W C"]
+    score: Callable[[Array], Array],
+    images: Float[Array, "B H W C"],
+    over: Callable[[Callable[..., Any]], Callable[..., Any]] = jax.vmap,
 ) -> Float[Array, ""]:
     """E |grad_x D(x)|^2 (Mescheder et al. 2018): R1 on real images, R2 on generated ones.
 
@@ -54,12 +56,14 @@ def gradient_penalty(
     Args:
       score: D for one image.
       images: a batch.
+      over: maps a function of one image over the batch. Where images are judged in groups, an
+        image's gradient is that of its whole group's scores.
 
     >>> score = lambda image: 3 * image[0, 0, 0] - image[1, 1, 2]
     >>> print(gradient_penalty(score, jnp.zeros((2, 4, 4, 3))))  # 3^2 + 1^2
     10.0
     """
-    gradients = jax.vmap(jax.grad(score))(jax.lax.stop_gradient(images))
+    gradients = over(jax.grad(score))(jax.lax.stop_gradient(images))
     return jnp.mean(jnp.sum(gradients**2, axis=(1, 2, 3)))
 
 

@@ -148,6 +148,14 @@ class Config:
         32, "base channels of the discriminator", minimum=4, maximum=4096
     )
 
+    mbstd_group_size: int = _field(
+        1,
+        "images over which the discriminator sees the standard deviation of its features, so that "
+        "a lack of variety shows; 1 = off",
+        minimum=1,
+        maximum=65536,
+    )
+
     precision: str = _field(
         "float32",
         "type of the networks' features; geometry, penalties and optimizer are float32",
@@ -281,10 +289,16 @@ def validate(config: Config, num_devices: int = 1) -> None:
         raise ValueError(
             f"batch must be divisible by the number of devices, {num_devices}, got {config.batch}"
         )
-    if config.batch // num_devices % config.microbatches:
+    on_device = config.batch // num_devices
+    if on_device % config.microbatches:
         raise ValueError(
-            f"microbatches must divide the {config.batch // num_devices} images of a device, "
+            f"microbatches must divide the {on_device} images of a device, "
             f"got {config.microbatches}"
+        )
+    if on_device // config.microbatches % config.mbstd_group_size:
+        raise ValueError(
+            f"mbstd_group_size must divide the {on_device // config.microbatches} images that a "
+            f"device judges at once, got {config.mbstd_group_size}"
         )
     if config.size_min > config.size_max:
         raise ValueError(

@@ -1,8 +1,16 @@
 """Networks (flax.linen): written for one example, batched with `jax.vmap`."""
 
-from gan3d.models.discriminator import Discriminator
+from gan3d.models.discriminator import Discriminator, judge_in_groups
 from gan3d.models.generator import Generator, Maps, Randomness
 from gan3d.models.mapping import MappingNetwork
 from gan3d.models.view_quantiles import ViewQuantiles
 
-__all__ = ["Discriminator", "Generator", "MappingNetwork", "Maps", "Randomness", "ViewQuantiles"]
+__all__ = [
+    "Discriminator",
+    "Generator",
+    "MappingNetwork",
+    "Maps",
+    "Randomness",
+    "ViewQuantiles",
+    "judge_in_groups",
+]

@@ -89,7 +89,9 @@ def assemble(config: Config) -> Parts:
     return Parts(
         config=config,
         generator=generator,
-        discriminator=Discriminator(config.discriminator_width, dtype),
+        discriminator=Discriminator(
+            config.discriminator_width, dtype, compares=config.mbstd_group_size > 1
+        ),
         stage=stage,
         prior=prior,
         view_quantiles=ViewQuantiles() if learned else None,

@@ -5,6 +5,7 @@ Shape letters: R resolution.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from gan3d.losses import ADVERSARIAL, gradient_penalty
+from gan3d.models import judge_in_groups
 from gan3d.training.assemble import Parts
 from gan3d.training.augment import overfitting
 
@@ -40,17 +42,18 @@ def discriminator_gradients(
       penalty_weight: factor of both penalties.
     """
     config, loss = parts.config, ADVERSARIAL[parts.config.loss]
+    over_images = functools.partial(judge_in_groups, group_size=config.mbstd_group_size)
 
     def total(params):
         one = lambda x: score(params, x)  # noqa: E731
-        real_scores, fake_scores = jnp.split(jax.vmap(one)(jnp.concatenate([real, fake])), 2)
+        real_scores, fake_scores = jnp.split(over_images(one)(jnp.concatenate([real, fake])), 2)
         value = loss.discriminator(real_scores, fake_scores)
 
         def norm(gamma, images):
             if not gamma or penalty_score is None:
                 return jnp.zeros(())
             # Scaled by the interval, a metric's mean over many steps is the mean norm.
-            slope = gradient_penalty(lambda x: penalty_score(params, x), images)
+            slope = gradient_penalty(lambda x: penalty_score(params, x), images, over_images)
             return config.penalty_interval * slope
 
         r1, r2 = norm(config.r1_gamma, real), norm(config.r2_gamma, fake)
@@ -72,7 +75,7 @@ def discriminator_gradients(
 def generator_image_gradients(parts: Parts, score: Score, params, real, fake):
     """Gradient of G's adversarial loss with respect to the generated images, and the loss."""
     loss = ADVERSARIAL[parts.config.loss]
-    scores = jax.vmap(lambda x: score(params, x))
+    scores = judge_in_groups(lambda x: score(params, x), parts.config.mbstd_group_size)
 
     def adversarial(fake):
         real_scores = scores(real) if parts.config.loss == "relativistic" else jnp.zeros(len(real))
