@@ -306,7 +306,7 @@ def load_pretrained(name: str) -> TrainedGenerator:
     """Loads one of the trained generators that come with the package; nothing is downloaded.
 
     "demo" saw 96,000 procedural heads at 32 x 32; its networks are twice as wide as those of the
-    preset of that name, and `inversion.load_demo_encoder` goes with it. "heads64" saw 265,856 of
+    preset of that name, and `inversion.load_demo_encoder` goes with it. "heads64" saw 528,896 of
     them at 64 x 64, with the preset of that name; its faces have finer relief.
 
     Args:
