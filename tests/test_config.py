@@ -55,6 +55,10 @@ def test_json_whole_numbers_may_stand_for_floats():
         ({"loss": "hinge"}, "loss must be one of relativistic, nonsaturating, got 'hinge'"),
         ({"batch": 3}, "batch must be divisible by the number of devices, 2, got 3"),
         ({"microbatches": 3}, "microbatches must divide the 8 images of a device, got 3"),
+        (
+            {"microbatches": 2, "mbstd_group_size": 8},
+            "mbstd_group_size must divide the 4 images that a device judges at once, got 8",
+        ),
         ({"size_min": 0.9, "size_max": 0.5}, "size_min must be at most size_max"),
         ({"data": "folder:"}, "data must name a folder"),
         ({"view_prior": "normal"}, "view_prior must be one of uniform, gaussian, learned"),

@@ -192,6 +192,34 @@ def test_generator_gradient_is_that_of_the_whole_loss(once, composed):
     np.testing.assert_allclose(once.metrics["loss_g"], loss, rtol=1e-5)
 
 
+def test_images_are_compared_with_their_own_kind_alone(images, composed):
+    """Both players' gradients where D judges pairs, against a loop over the pairs."""
+    parts = assemble(dataclasses.replace(CONFIG, mbstd_group_size=2))
+    params = compiled(lambda: init_state(parts, seed=1))().discriminator_params
+    real, fake = scaled(images), composed[2]
+
+    def pairs(params, images):
+        judge = jax.vmap(functools.partial(score(parts), params), axis_name="group")
+        return jnp.concatenate([judge(images[i : i + 2]) for i in range(0, BATCH, 2)])
+
+    def d_loss(params):
+        slope = jax.grad(lambda x: pairs(params, x).sum())
+        square = lambda x: (slope(x) ** 2).sum((1, 2, 3)).mean()  # noqa: E731
+        penalty = CONFIG.r1_gamma / 2 * square(real) + CONFIG.r2_gamma / 2 * square(fake)
+        adversarial = softplus(pairs(params, fake) - pairs(params, real)).mean()
+        return adversarial + CONFIG.penalty_interval * penalty
+
+    def g_loss(fake):
+        return softplus(pairs(params, real) - pairs(params, fake)).mean()
+
+    of_d = compiled(
+        lambda p: discriminator_gradients(parts, score(parts), p, real, fake, score(parts))
+    )
+    assert_gradients_agree(of_d(params)[0], compiled(jax.grad(d_loss))(params), 1e-4)
+    of_g = compiled(lambda x: generator_image_gradients(parts, score(parts), params, real, x))
+    assert_gradients_agree(of_g(fake)[0], compiled(jax.grad(g_loss))(fake), 1e-4)
+
+
 def test_discriminator_gradient_is_that_of_the_whole_loss(parts, once, composed):
     real, fake = scaled(once.images), composed[2]
     loss = compiled(
