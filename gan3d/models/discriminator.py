@@ -14,7 +14,8 @@ from gan3d.models.layers import Conv, Dense, activate, channels, downsample
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-GROUP_AXIS = "group"  # name of the axis of the images that are judged together
+GROUP_AXIS = "group"
+"""Name of the mapped axis of the images that D judges together."""
 
 
 class Discriminator(nn.Module):

@@ -13,6 +13,7 @@ import optax
 import pytest
 
 from gan3d.config import Config
+from gan3d.models import GROUP_AXIS
 from gan3d.priors import crease_term, laplacian_term, size_term
 from gan3d.scene import render_scene, scene_vertices
 from gan3d.training.assemble import assemble, generate, init_state, latent_size
@@ -199,7 +200,7 @@ def test_images_are_compared_with_their_own_kind_alone(images, composed):
     real, fake = scaled(images), composed[2]
 
     def pairs(params, images):
-        judge = jax.vmap(functools.partial(score(parts), params), axis_name="group")
+        judge = jax.vmap(functools.partial(score(parts), params), axis_name=GROUP_AXIS)
         return jnp.concatenate([judge(images[i : i + 2]) for i in range(0, BATCH, 2)])
 
     def d_loss(params):
