@@ -32,26 +32,25 @@ from gan3d.config.fields import Config, reject_unknown
 
 _DEMO = Config()
 
-# What all presets for heads on a GPU share.
-_HEADS = dataclasses.replace(
+# What the presets for a GPU share.
+_GPU = dataclasses.replace(
     _DEMO,
     resolution=64,
     batch=32,
     surface_size=64,
     texture_size=64,
     background_size=32,
-    latent_size=128,
     generator_width=64,
-    ema_halflife_images=10_000,
     log_interval_images=6_400,
     sheet_interval_images=64_000,
     checkpoint_interval_images=64_000,
 )
 
 _HEADS64 = dataclasses.replace(
-    _HEADS,
+    _GPU,
     preset="heads64",
     images=530_000,
+    latent_size=128,
     discriminator_width=256,
     mbstd_group_size=8,
     precision="bfloat16",
@@ -70,7 +69,7 @@ _HEADS64 = dataclasses.replace(
 )
 
 _HEADS128 = dataclasses.replace(
-    _HEADS,
+    _GPU,
     preset="heads128",
     resolution=128,
     images=5_000_000,
@@ -84,13 +83,13 @@ _HEADS128 = dataclasses.replace(
     r2_gamma=10.0,
     smoothness_hold_images=200_000,
     smoothness_halflife_images=50_000,
+    ema_halflife_images=10_000,
 )
 
 _FACES64 = dataclasses.replace(
-    _DEMO,
+    _GPU,
     preset="faces64",
     data="folder:",
-    resolution=64,
     mirror=True,
     mirror_shape=True,
     mirror_texture=True,
@@ -98,11 +97,6 @@ _FACES64 = dataclasses.replace(
     yaw_degrees=30.0,
     pitch_degrees=12.0,
     images=300_000,
-    batch=32,
-    surface_size=64,
-    texture_size=64,
-    background_size=32,
-    generator_width=64,
     discriminator_width=64,
     r1_gamma=1.0,
     r2_gamma=1.0,
@@ -110,7 +104,6 @@ _FACES64 = dataclasses.replace(
     fold_weight=100.0,
     size_max=0.7,
     ema_halflife_images=20_000,
-    log_interval_images=6_400,
     sheet_interval_images=30_000,
     checkpoint_interval_images=30_000,
 )

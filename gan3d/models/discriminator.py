@@ -79,8 +79,10 @@ def judge_in_groups(function: Callable[..., Any], group_size: int) -> Callable[.
 
     Args:
       function: of an image, as D's score or its gradient.
-      group_size: images that are judged together; 1 = every image alone. It has to divide the
-        number of images.
+      group_size: images that are judged together; 1 = every image alone.
+
+    Raises:
+      ValueError: when it is called, if `group_size` does not divide the number of images.
 
     >>> images = jnp.array([[0.0], [2.0], [5.0], [5.0]])
     >>> spread = lambda image: jax.lax.pmax(image, GROUP_AXIS) - jax.lax.pmin(image, GROUP_AXIS)
@@ -92,6 +94,10 @@ def judge_in_groups(function: Callable[..., Any], group_size: int) -> Callable[.
     of_group = jax.vmap(function, axis_name=GROUP_AXIS)
 
     def mapped(images):
+        if len(images) % group_size:
+            raise ValueError(
+                f"group_size must divide the number of images, {len(images)}, got {group_size}"
+            )
         groups = images.reshape(-1, group_size, *images.shape[1:])
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.vmap(of_group)(groups))
 

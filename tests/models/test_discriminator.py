@@ -91,3 +91,9 @@ def test_penalty_is_that_of_the_group_s_scores(comparing):
     expected = jax.jit(jax.grad(lambda images: over(score)(images).sum()))(images)
     penalty = jax.jit(lambda images: gradient_penalty(score, images, over))(images)
     np.testing.assert_allclose(penalty, (expected**2).sum((1, 2, 3)).mean(), rtol=1e-5)
+
+
+def test_groups_have_to_divide_the_images(comparing):
+    score, images = comparing
+    with pytest.raises(ValueError, match="must divide the number of images, 6, got 4"):
+        judge_in_groups(score, 4)(images)
