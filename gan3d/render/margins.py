@@ -73,9 +73,10 @@ def add_at_margins(
         def one(pixel, inner, found, totals):
             of = lambda variables, here: rows(variables, constants, here, found, inner)  # noqa: E731
             _, pull_back = jax.vjp(of, variables, take(state, inner))
-            listed = (pixel < state.shape[0])[:, None]
-            g_variables, g_here = pull_back(jnp.where(listed, take(cotangent, inner), 0))
             total, g_state = totals
+            listed = (pixel < state.shape[0])[:, None]
+            # Still the cotangent: no pixel is listed twice.
+            g_variables, g_here = pull_back(jnp.where(listed, take(g_state, inner), 0))
             g_state = g_state.at[pixel].add(g_here, **DROP, unique_indices=True)
             return jax.tree.map(jnp.add, total, g_variables), g_state
 

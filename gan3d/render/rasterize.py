@@ -30,8 +30,8 @@ from gan3d.render.batching import (
     scene_by_scene,
     traced_once,
 )
+from gan3d.render.edges import margin_values
 from gan3d.render.fragments import Fragments
-from gan3d.render.layers import margin_values
 from gan3d.render.screen import Connectivity, Settings, face_and_corner
 from gan3d.render.shading import FAST, SMOOTH, shade_layers
 from gan3d.render.topology import Topology

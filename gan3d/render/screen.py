@@ -84,22 +84,32 @@ def next_corner(corner: Int[Array, "..."]) -> Int[Array, "..."]:
     return jnp.where(corner == 2, 0, corner + 1)
 
 
-def clip_to_near(
-    a: tuple[Array, Array, Array], b: tuple[Array, Array, Array], near: float
-) -> tuple[Array, Array, Array]:
+def clip_to_near(a: tuple[Array, ...], b: tuple[Array, ...], near: float) -> tuple[Array, ...]:
     """The point in front of the near plane at which the edge from a towards b ends.
 
-    b itself if it lies in front; all in screen coordinates (x, y, z) of a perspective view.
+    b itself if it lies in front; all in screen coordinates of a perspective view, (x, y, z) or
+    (x and y along a leading axis, z).
     """
-    behind = (b[2] <= near) & (a[2] > near)
-    fraction = jnp.where(behind, (a[2] - near) / jnp.where(behind, a[2] - b[2], 1), 0)
-    # x Z and y Z are affine along the edge in space.
-    cut = lambda p, q: (p * a[2] + fraction * (q * b[2] - p * a[2])) / near  # noqa: E731
-    return (
-        jnp.where(behind, cut(a[0], b[0]), b[0]),
-        jnp.where(behind, cut(a[1], b[1]), b[1]),
-        jnp.where(behind, near, b[2]),
-    )
+    *screen_a, z_a = a
+    *screen_b, z_b = b
+    behind = (z_b <= near) & (z_a > near)
+    fraction = in_front_of_near(z_a, z_b, near)
+
+    def cut(p, q):
+        # x Z and y Z are affine along the edge in space.
+        z_p, z_q, share, is_cut = (
+            jnp.broadcast_to(a, q.shape) for a in (z_a, z_b, fraction, behind)
+        )
+        return jnp.where(is_cut, (p * z_p + share * (q * z_q - p * z_p)) / near, q)
+
+    return (*map(cut, screen_a, screen_b), jnp.where(behind, near, z_b))
+
+
+def in_front_of_near(z_a: Array, z_b: Array, near: float) -> Array:
+    """How much of the edge from a towards b lies in front of the near plane, in space: 1 for all
+    of it."""
+    behind = (z_b <= near) & (z_a > near)
+    return jnp.where(behind, (z_a - near) / jnp.where(behind, z_a - z_b, 1), 1)
 
 
 def turned(z_a, z_b, settings: Settings):

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from gan3d.render import layers, margins, texture
+from gan3d.render import edges, layers, margins, texture
 from gan3d.render.batching import materialized
 from gan3d.render.derivatives import uv_changes
+from gan3d.render.edges import EdgePoint, edge_barycentric, edge_corners
 from gan3d.render.indexing import take, take_pairs
 from gan3d.render.layers import Layer, pixel_centres
 from gan3d.render.screen import Settings, face_and_corner
@@ -28,13 +29,13 @@ class Rules(NamedTuple):
     """The steps of shading: fast ones with hand-written gradients, or plain ones."""
 
     surface: Callable[..., Layer]
-    margin: Callable[..., Layer]
+    margin: Callable[..., EdgePoint]
     add: Callable[..., Array]
     blend: Callable[..., Array]
 
 
-FAST = Rules(layers.surface_layer, layers.margin_layer, margins.add_at_margins, texture.blend_rows)
-SMOOTH = Rules(layers.surface_values, layers.margin_values, margins.add_everywhere, texture.blend)
+FAST = Rules(layers.surface_layer, edges.margin_layer, margins.add_at_margins, texture.blend_rows)
+SMOOTH = Rules(layers.surface_values, edges.margin_values, margins.add_everywhere, texture.blend)
 
 
 class Look(NamedTuple):
@@ -121,7 +122,8 @@ def shade_picture(
     over = partial(_margin_over, settings, look, rules)
     for face, half_edges in reversed(list(zip(*_flat(visible), strict=True))):
         layer = rules.surface(settings, points, faces, face, pixel)
-        color = _colors(settings, look, rules, variables, fixed, face, pixel, layer)
+        uv = _weighted(layer.barycentric, _corner_uvs(variables, fixed, face))
+        color = _colors(settings, look, rules, variables, fixed, face, pixel, layer.barycentric, uv)
         share = _share(look, variables, lax.stop_gradient(layer.alpha), color, has_gradient=False)
         state = share * color + (1 - share) * state
         for half_edge in reversed(half_edges):
@@ -143,11 +145,14 @@ def _unpack(settings, state, num_channels, own_color):
 
 def _margin_over(settings, look, rules, variables, fixed, state, half_edge, pixel):
     """What a margin adds to the rows of its pixels: share (its colour - what is there)."""
-    layer = rules.margin(settings, variables.points, fixed.faces, half_edge, pixel)
+    point = rules.margin(settings, variables.points, fixed.faces, half_edge, pixel)
     face = jnp.where(half_edge >= 0, face_and_corner(half_edge)[0], -1)
-    color = _colors(settings, look, rules, variables, fixed, face, pixel, layer)
+    ends = take(_all_corner_uvs(variables, fixed).reshape(-1, 2), edge_corners(half_edge))
+    uv = [(1 - point.share) * ends[0, :, i] + point.share * ends[1, :, i] for i in range(2)]
+    weights = edge_barycentric(half_edge, point.share)
+    color = _colors(settings, look, rules, variables, fixed, face, pixel, weights, uv)
     # Stored, or each channel would look the texture up, and measure the distance, for itself.
-    color, alpha = materialized((color, layer.alpha), pixel)
+    color, alpha = materialized((color, point.alpha), pixel)
     return _share(look, variables, alpha, color) * (color - state)
 
 
@@ -161,26 +166,35 @@ def _share(look, variables, alpha, rows, has_gradient=True):
     return jnp.stack([opacity * alpha] * rows.shape[1], axis=-1)
 
 
-def _colors(settings, look, rules, variables, fixed, face, pixel, layer):
-    """The texture's rows at some pixels of a layer."""
-    points, table = variables.points, variables.texels
-    corner_uvs = fixed.corner_uvs if variables.corner_uvs is None else variables.corner_uvs
-    index = jnp.maximum(face, 0)
+def _all_corner_uvs(variables, fixed) -> Float[Array, "F 3 2"]:
+    return fixed.corner_uvs if variables.corner_uvs is None else variables.corner_uvs
+
+
+def _corner_uvs(variables, fixed, face) -> list[list[Float[Array, "N"]]]:
+    """u and v of the three corners of some faces."""
+    corner_uvs, index = _all_corner_uvs(variables, fixed), jnp.maximum(face, 0)
     columns = [[corner_uvs[:, k, i] for k in range(3)] for i in range(2)]
     if variables.corner_uvs is None:
-        (corners,) = take_pairs(columns, index, constant=True)
-    else:
-        corners = [[take(column, index) for column in axis] for axis in columns]
-    weigh = lambda corner: sum(w * c for w, c in zip(layer.barycentric, corner, strict=True))  # noqa: E731
+        return take_pairs(columns, index, constant=True)[0]
+    return [[take(column, index) for column in axis] for axis in columns]
+
+
+def _weighted(weights, corners):
+    return [sum(w * c for w, c in zip(weights, corner, strict=True)) for corner in corners]
+
+
+def _colors(settings, look, rules, variables, fixed, face, pixel, barycentric, uv):
+    """The texture's rows at some pixels of a layer."""
     change = None
     if look.mipmaps:
+        points, corners = variables.points, _corner_uvs(variables, fixed, face)
         centres = pixel_centres(pixel, settings, points.dtype)
         change = uv_changes(
-            points, fixed.faces, corners, face, layer.barycentric, centres, settings.orthographic
+            points, fixed.faces, corners, face, barycentric, centres, settings.orthographic
         )
     # Stored, for a look-up uses them several times.
-    uv = materialized([weigh(corner) for corner in corners], index)
-    return texture.look_up(table, look.sizes, uv, change, look.wraps, rules.blend)
+    uv = materialized(uv, face)
+    return texture.look_up(variables.texels, look.sizes, uv, change, look.wraps, rules.blend)
 
 
 def _margin_table(settings, rules, points, faces, half_edge) -> Layer:
@@ -194,9 +208,10 @@ def _margin_table(settings, rules, points, faces, half_edge) -> Layer:
 
 
 def _margin_rows(settings, rules, points, faces, _, half_edge, pixel):
-    layer = rules.margin(settings, points, faces, half_edge, pixel)
-    none = jnp.zeros_like(layer.depth)
-    return jnp.stack([*layer.barycentric, layer.depth, layer.alpha, none, none, none], axis=-1)
+    share, depth, alpha = rules.margin(settings, points, faces, half_edge, pixel)
+    none = jnp.zeros_like(depth)
+    weights = edge_barycentric(half_edge, share)
+    return jnp.stack([*weights, depth, alpha, none, none, none], axis=-1)
 
 
 def _flat(visible: Visible) -> tuple[Any, Any]:

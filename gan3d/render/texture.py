@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
 
 WRAPS = ("clamp", "repeat", "mirror")
+_FEW = 2048  # look-ups of which all four texels' rows fit a cache
 _LARGEST = 1e15  # texels per pixel; its square still fits a float32.
 
 
@@ -256,6 +257,8 @@ def _bilinear(texels, uv, size, offset, wraps, blend):
         (offset + top * size[0] + left, to_right, to_bottom * size[0], x, y)
     )
     corners = first, first + to_right, first + to_bottom, first + to_bottom + to_right
+    if first.size <= _FEW:
+        corners = jnp.stack(corners)  # one gather, and one scatter, for all four
     return blend(texels.astype(jnp.result_type(texels, x)), corners, x, y)
 
 
@@ -278,12 +281,12 @@ def _neighbours(coordinate, size, wrap):
 
 def blend(
     texels: Float[Array, "N R"],
-    corners: Sequence[Int[Array, "P"]],
+    corners: Sequence[Int[Array, "P"]] | Int[Array, "4 P"],
     x: Float[Array, "P"],
     y: Float[Array, "P"],
 ) -> Float[Array, "P R"]:
     """(1 - y) ((1 - x) t0 + x t1) + y ((1 - x) t2 + x t3) with t_k = texels[corners[k]]."""
-    texel = [take(texels, index) for index in corners]
+    texel = _texels_at(texels, corners)
     x, y = x[:, None], y[:, None]
     upper = texel[0] * (1 - x) + texel[1] * x
     lower = texel[2] * (1 - x) + texel[3] * x
@@ -308,22 +311,35 @@ def _blend_bwd(residuals, cotangent):
     dL/dy = sum over channels of g ((t2 - t0)(1 - x) + (t3 - t1) x).
     """
     texels, corners, x, y = residuals
-    t = [take(texels, index) for index in corners]
+    t = _texels_at(texels, corners)
     x, y = x[:, None], y[:, None]
     g_x = _row_sums(cotangent * ((t[1] - t[0]) * (1 - y) + (t[3] - t[2]) * y))
     g_y = _row_sums(cotangent * ((t[2] - t[0]) * (1 - x) + (t[3] - t[1]) * x))
-    # Empty pixels share one uv: adding their zeros to one texel would be slow for nothing.
-    wanted = _row_sums(jnp.abs(cotangent)) != 0
+    # Stored, or the weight of every corner would sum them up for itself.
+    _, (g_x, g_y) = materialized((corners[0], (g_x, g_y)))
     g_texels = jnp.zeros_like(texels)
-    for index, weight in zip(
-        corners, ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y), strict=True
-    ):
-        target = jnp.where(wanted, index, texels.shape[0])
-        g_texels = g_texels.at[target].add(cotangent * weight, **DROP)
+    weights = (1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y
+    if isinstance(corners, jax.Array):
+        to_right, below = jnp.array([[0, 1, 0, 1], [0, 0, 1, 1]], bool)[:, :, None, None]
+        weight = jnp.where(to_right, x[None], 1 - x[None]) * jnp.where(below, y[None], 1 - y[None])
+        corners, weights, cotangent = [corners], [weight], cotangent[None]
+    else:
+        # Empty pixels share one uv: adding their zeros to one texel would be slow for nothing.
+        wanted = _row_sums(jnp.abs(cotangent)) != 0
+        corners = [jnp.where(wanted, index, texels.shape[0]) for index in corners]
+    for index, weight in zip(corners, weights, strict=True):
+        g_texels = g_texels.at[index].add(cotangent * weight, **DROP)
     return g_texels, None, g_x.astype(residuals[2].dtype), g_y.astype(residuals[3].dtype)
 
 
 blend_rows.defvjp(_blend_fwd, _blend_bwd)
+
+
+def _texels_at(texels, corners):
+    """Of each corner, [P R]."""
+    if isinstance(corners, jax.Array):
+        return list(take(texels, corners))
+    return [take(texels, index) for index in corners]
 
 
 def _row_sums(values):
