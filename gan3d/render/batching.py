@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from gan3d.render.platforms import platform_dependent
@@ -20,6 +21,9 @@ from gan3d.render.platforms import platform_dependent
 # Bounded, because every entry keeps its traces alive. Of static arguments, which are hashable:
 # programs that draw with the same settings then share the traces of what they draw with.
 traced_once = lru_cache(maxsize=64)
+
+# Called with a value, it returns that value.
+Keep = Callable[[Any], Any]
 
 
 def scene_by_scene(
@@ -99,65 +103,97 @@ def scene_by_scene(
 
 
 def differentiable_scene_by_scene(
-    function: Callable[[Any, Any], Any], smooth: Callable[[Any, Any], Any]
+    function: Callable[[Any, Any, Keep], Any], smooth: Callable[[Any, Any, Keep], Any]
 ) -> Callable[[Any, Any], Any]:
     """`function` and its gradient, each run `scene_by_scene`.
 
-    Nothing but the arguments is kept for the gradient: it computes the function again.
+    For the gradient the arguments are kept, and what the function passes to `keep`; the rest of
+    the function is computed again.
 
     Args:
-      function: (variables, constants) -> pytree; both pytrees of arrays of one scene; variables
-        have gradients, in reverse mode.
+      function: (variables, constants, keep) -> pytree; variables and constants are pytrees of
+        arrays of one scene; variables have gradients, in reverse mode.
       smooth: the same function, and differentiable any number of times: its derivatives are used
         for those of the gradient.
 
     Returns:
-      A function of the same arguments, differentiable in the variables: in reverse mode, and its
-      gradient in both modes.
+      A function of variables and constants, differentiable in the variables: in reverse mode, and
+      its gradient in both modes.
     """
 
     @jax.custom_vjp
     def drawn(variables, constants):
-        return draw(variables, constants)
+        return draw(variables, constants)[0]
 
     def forward(variables, constants):
-        return draw(variables, constants), (variables, constants)
+        picture, kept = draw_and_keep(variables, constants)
+        return picture, (variables, constants, kept)
 
     def backward(residuals, cotangent):
-        variables, constants = residuals
-        return pull_back(variables, copies(cotangent), constants), None
+        variables, constants, kept = residuals
+        return pull_back(variables, copies(cotangent), constants, kept), None
 
-    on_leaves = _tree_scene_by_scene(function)
-    pulled_on_leaves = _tree_scene_by_scene(
-        lambda *arguments: pulled(function, *arguments), store_indices=True
-    )
+    def with_kept(variables, constants):
+        kept = []
+        return function(variables, constants, lambda a: kept.append(a) or a), kept
 
-    @jax.custom_jvp
-    def draw(variables, constants):
-        return on_leaves(variables, constants)
+    def pulled(variables, cotangent, constants, kept):
+        kept = iter(kept)
+        of = lambda variables: function(variables, constants, lambda a: _recalled(a, next(kept)))  # noqa: E731
+        return jax.vjp(of, variables)[1](cotangent)[0]
 
-    @draw.defjvp
-    def _draw_jvp(primals, tangents):
-        of = lambda variables: smooth(variables, primals[1])  # noqa: E731
-        return draw(*primals), jax.jvp(of, primals[:1], tangents[:1])[1]
+    smoothly = partial(smooth, keep=_as_is)
 
-    def pulled(function, variables, cotangent, constants):
-        _, pull = jax.vjp(lambda variables: function(variables, constants), variables)
-        return pull(cotangent)[0]
+    def with_smooth_tangents(draw):
+        @draw.defjvp
+        def _draw_jvp(primals, tangents):
+            picture, kept = draw(*primals)
+            of = lambda variables: smoothly(variables, primals[1])  # noqa: E731
+            tangent = jax.jvp(of, primals[:1], tangents[:1])[1]
+            # What is kept says nothing that the variables do not say.
+            return (picture, kept), (tangent, jax.tree.map(_no_tangent, kept))
 
-    @jax.custom_jvp
-    def pull_back(variables, cotangent, constants):
-        return pulled_on_leaves(variables, cotangent, constants)
+        return draw
+
+    plain = _tree_scene_by_scene(lambda *arguments: (function(*arguments, _as_is), []))
+    draw = with_smooth_tangents(jax.custom_jvp(plain))
+    draw_and_keep = with_smooth_tangents(jax.custom_jvp(_tree_scene_by_scene(with_kept)))
+    pull_back = jax.custom_jvp(_tree_scene_by_scene(pulled, store_indices=True))
 
     @pull_back.defjvp
     def _pull_back_jvp(primals, tangents):
-        of = lambda *variables: pulled(smooth, *variables, primals[2])  # noqa: E731
-        return jax.jvp(of, primals[:2], tangents[:2])
+        constants = primals[2]
+
+        def of(variables, cotangent):
+            smooth_here = lambda variables: smoothly(variables, constants)  # noqa: E731
+            return jax.vjp(smooth_here, variables)[1](cotangent)[0]
+
+        tangent = jax.jvp(of, primals[:2], tangents[:2])[1]
+        return pull_back(*primals), tangent
 
     drawn.defvjp(forward, backward)
     # Copies: NumPy arrays that `vmap` maps over inside `jit` would be refused by custom_jvp.
     copies = lambda tree: jax.tree.map(jnp.array, tree)  # noqa: E731
     return lambda variables, constants: drawn(copies(variables), copies(constants))
+
+
+def _as_is(value):
+    return value
+
+
+@jax.custom_vjp
+def _recalled(computed, kept):
+    """What was kept, with the gradient of what would be computed again."""
+    return kept
+
+
+_recalled.defvjp(lambda computed, kept: (kept, None), lambda _, cotangent: (cotangent, None))
+
+
+def _no_tangent(value):
+    if jnp.issubdtype(value.dtype, jnp.inexact):
+        return jnp.zeros_like(value)
+    return np.zeros(value.shape, jax.dtypes.float0)
 
 
 def _tree_scene_by_scene(function, store_indices=False):

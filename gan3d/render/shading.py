@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from gan3d.render import edges, layers, margins, texture
-from gan3d.render.batching import materialized
+from gan3d.render.batching import Keep, materialized
 from gan3d.render.derivatives import uv_changes
 from gan3d.render.edges import EdgePoint, edge_barycentric, edge_corners
 from gan3d.render.indexing import take, take_pairs
@@ -79,8 +79,9 @@ def shade_layers(
     rules: Rules,
     points: Float[Array, "V 3"],
     constants: tuple[Int[Array, "F 3"], Visible],
+    keep: Keep,
 ) -> Layer:
-    """Values of all layers, front to back; stacked along a leading axis."""
+    """Values of all layers, front to back; stacked along a leading axis. Nothing is kept."""
     faces, visible = constants
     shown = []
     for face, half_edges in zip(*_flat(visible), strict=True):
@@ -103,10 +104,13 @@ def shade_picture(
     rules: Rules,
     scene: Scene,
     fixed: Fixed,
+    keep: Keep,
 ) -> tuple[Float[Array, "H W C"], Float[Array, "H W"]]:
     """Colour and opacity: the layers are matted over the background, back to front.
 
     A row per pixel and per texel: the channels, and opacity as one more that is 1 in the texture.
+    Texture coordinates are kept for the gradient, and what lies behind each margin, so that the
+    gradient of a margin does not wait for what the surface shows.
     """
     faces, visible, _ = fixed
     points, texels, background = scene[:3]
@@ -122,12 +126,13 @@ def shade_picture(
     over = partial(_margin_over, settings, look, rules)
     for face, half_edges in reversed(list(zip(*_flat(visible), strict=True))):
         layer = rules.surface(settings, points, faces, face, pixel)
-        uv = _weighted(layer.barycentric, _corner_uvs(variables, fixed, face))
+        uv = keep(_weighted(layer.barycentric, _corner_uvs(variables, fixed, face)))
         color = _colors(settings, look, rules, variables, fixed, face, pixel, layer.barycentric, uv)
         share = _share(look, variables, lax.stop_gradient(layer.alpha), color, has_gradient=False)
         state = share * color + (1 - share) * state
         for half_edge in reversed(half_edges):
             if settings.margin > 0:
+                state = keep(state)
                 state = rules.add(over, _room(settings), variables, fixed, state, half_edge)
     return _unpack(settings, state, num_channels, background is None)
 
