@@ -30,7 +30,9 @@ from gan3d.render.screen import (
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
 
+# By end.
 _IS_END = np.array([[False], [True]])
+_TURN = np.array([[1], [-1]], np.float32)
 
 
 class EdgePoint(NamedTuple):
@@ -88,6 +90,7 @@ class _Terms(NamedTuple):
     edge: Float[Array, "2 N"]  # e = b - a on the screen
     square: Float[Array, "N"]  # |e|^2
     along: Float[Array, "N"]  # t
+    weights: Float[Array, "2 N"]  # 1 - t, t
     away: Float[Array, "2 N"]  # q - p
     distance: Float[Array, "N"]
     total: Float[Array, "N"] | None  # T, see `_edge_point`
@@ -110,7 +113,8 @@ def _terms(settings: Settings, pixel, valid, xy, z) -> _Terms:
     total = None
     if not settings.orthographic:
         total = safe((1 - along) * z[1] + along * z[0], valid)
-    return _Terms(z, front, edge, square, along, away, distance, total)
+    weights = jnp.where(_IS_END, along[None], 1 - along[None])
+    return _Terms(z, front, edge, square, along, weights, away, distance, total)
 
 
 def _edge_point(settings: Settings, t: _Terms, valid: Bool[Array, "N"]) -> EdgePoint:
@@ -158,46 +162,53 @@ def _terms_cotangents(settings: Settings, t: _Terms, g_share, g_depth, g_alpha):
     """Cotangents of a margin's values (None: there is none) -> those of the ends in front of the
     near plane, xy [2 2 N] and z [2 N], and of what lies in front, f [2 N].
 
-    With n = (q - p) / |q - p|: where t is not clipped n is at right angles to e, and where it is,
-    constant; so t does not change the distance, and dL/d(a, b) = ((1 - t), t) dL/dq with
-    dL/dq = -g_alpha n / margin. Of the position,
-        dt = ((w - (1 - t) e) . da - (w + t e) . db) / |e|^2,  w = q - p,
-        ds = (z_a z_b dt + t (1 - t) (z_b dz_a - z_a dz_b)) / T^2,
-        d depth = (z_a z_b (z_b - z_a) dt + (1 - t) z_b^2 dz_a + t z_a^2 dz_b) / T^2.
+    With w = q - p and n = w / |w|: where t is not clipped n is at right angles to e, and where it
+    is, constant; so t does not change the distance, and
+        dt = ((w - (1 - t) e) . da - (w + t e) . db) / |e|^2,
+        d alpha = -n . ((1 - t) da + t db) / margin.
     """
-    is_end = jnp.asarray(_IS_END)
-    weight = jnp.where(is_end, t.along[None], 1 - t.along[None])
-    turn = jnp.where(is_end, -1, 1).astype(weight.dtype)
-    zero = jnp.zeros_like(t.along)
-    g_front, g_t, g_z = None, zero, jnp.zeros_like(t.z)
-    if settings.orthographic:
-        if g_share is not None:
-            g_t = g_share
-        if g_depth is not None:
-            g_t, g_z = g_t + g_depth * (t.z[1] - t.z[0]), g_depth[None] * weight
-    else:
-        over2, other = 1 / (t.total * t.total), t.z[::-1]
-        g_front = g_z
-        if g_share is not None:
-            share = t.along * t.z[0] / t.total
-            g_front = g_share[None] * jnp.where(is_end, share[None], share[None] - 1)
-            g_t = g_share * (t.front[0] + t.front[1] - 1) * over2
-            g_z = turn * (g_t * t.along * (1 - t.along))[None] * other
-        if g_depth is not None:
-            g_z = g_z + (g_depth * over2)[None] * weight * other * other
-            g_t = g_t + g_depth * over2 * (t.z[1] - t.z[0])
-        g_t = g_t * t.z[0] * t.z[1]
-    moves = (t.along > 0) & (t.along < 1)
-    g_t = jnp.where(moves, g_t / t.square, 0)
-    g_q = zero
+    of_t, of_z, of_front = jnp.zeros_like(t.along), jnp.zeros_like(t.z), jnp.zeros_like(t.z)
+    if g_share is not None:
+        of_t, of_z, of_front = _share_cotangents(settings, t, g_share)
+    if g_depth is not None:
+        depth_of_t, depth_of_z = _depth_cotangents(settings, t, g_depth)
+        of_t, of_z = of_t + depth_of_t, of_z + depth_of_z
+    of_t = jnp.where((t.along > 0) & (t.along < 1), of_t / t.square, 0)
+    of_q = jnp.zeros_like(t.along)
     if g_alpha is not None:
         fades = (t.distance > 0) & (t.distance < settings.margin)
-        pull = g_alpha / (settings.margin * jnp.where(fades, t.distance, 1))
-        g_q = -jnp.where(fades, pull, 0)
-    # Both are along w or e: one number of each per end.
-    along_away, along_edge = weight * g_q[None] + turn * g_t[None], -weight * g_t[None]
-    g_xy = along_away[None] * t.away[:, None] + along_edge[None] * t.edge[:, None]
-    return g_xy, g_z, g_front
+        of_q = jnp.where(fades, -g_alpha / (settings.margin * jnp.where(fades, t.distance, 1)), 0)
+    # Along w and along e: a number of each per end.
+    along_away = t.weights * of_q[None] + _TURN * of_t[None]
+    along_edge = -t.weights * of_t[None]
+    return (
+        along_away[None] * t.away[:, None] + along_edge[None] * t.edge[:, None],
+        of_z,
+        of_front,
+    )
+
+
+def _share_cotangents(settings: Settings, t: _Terms, g):
+    """To t, z and f: ds = (z_a z_b dt + t (1 - t) (z_b dz_a - z_a dz_b)) / T^2, in front."""
+    if settings.orthographic:
+        return g, jnp.zeros_like(t.z), jnp.zeros_like(t.z)
+    of_share = g * (t.front[0] + t.front[1] - 1) / (t.total * t.total)
+    spread = of_share * t.along * (1 - t.along)
+    share = (t.along * t.z[0] / t.total)[None]
+    return (
+        of_share * t.z[0] * t.z[1],
+        _TURN * spread[None] * t.z[::-1],
+        g[None] * jnp.where(_IS_END, share, share - 1),
+    )
+
+
+def _depth_cotangents(settings: Settings, t: _Terms, g):
+    """To t and z: d depth = (z_a z_b (z_b - z_a) dt + (1 - t) z_b^2 dz_a + t z_a^2 dz_b) / T^2."""
+    of_t = g * (t.z[1] - t.z[0])
+    if settings.orthographic:
+        return of_t, g[None] * t.weights
+    over = 1 / (t.total * t.total)
+    return of_t * t.z[0] * t.z[1] * over, (g * over)[None] * t.weights * t.z[::-1] * t.z[::-1]
 
 
 def _unclipped(settings: Settings, ends, cotangent):
