@@ -86,7 +86,7 @@ def sample_texture(
 
 @traced_once
 def _sampler(sizes: tuple[tuple[int, int], ...], wraps: tuple[str, str]):
-    def sample(blend, variables, _):
+    def sample(blend, variables, _, keep):  # nothing is worth keeping
         texels, uv, derivatives = variables
         flat = [uv[..., i].reshape(-1) for i in range(2)]
         change = None
