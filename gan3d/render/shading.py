@@ -109,8 +109,8 @@ def shade_picture(
     """Colour and opacity: the layers are matted over the background, back to front.
 
     A row per pixel and per texel: the channels, and opacity as one more that is 1 in the texture.
-    Texture coordinates are kept for the gradient, and what lies behind each margin, so that the
-    gradient of a margin does not wait for what the surface shows.
+    What lies behind each margin is kept for the gradient: that of a margin then does not wait for
+    what the surfaces show.
     """
     faces, visible, _ = fixed
     points, texels, background = scene[:3]
@@ -126,7 +126,7 @@ def shade_picture(
     over = partial(_margin_over, settings, look, rules)
     for face, half_edges in reversed(list(zip(*_flat(visible), strict=True))):
         layer = rules.surface(settings, points, faces, face, pixel)
-        uv = keep(_weighted(layer.barycentric, _corner_uvs(variables, fixed, face)))
+        uv = _weighted(layer.barycentric, _corner_uvs(variables, fixed, face))
         color = _colors(settings, look, rules, variables, fixed, face, pixel, layer.barycentric, uv)
         share = _share(look, variables, lax.stop_gradient(layer.alpha), color, has_gradient=False)
         state = share * color + (1 - share) * state
