@@ -135,12 +135,20 @@ def differentiable_scene_by_scene(
 
     def with_kept(variables, constants):
         kept = []
-        return function(variables, constants, lambda a: kept.append(a) or a), kept
+
+        def keep(value):
+            kept.append(value)
+            return value
+
+        return function(variables, constants, keep), kept
 
     def pulled(variables, cotangent, constants, kept):
         kept = iter(kept)
-        of = lambda variables: function(variables, constants, lambda a: _recalled(a, next(kept)))  # noqa: E731
-        return jax.vjp(of, variables)[1](cotangent)[0]
+
+        def recalling(variables):
+            return function(variables, constants, lambda value: _recalled(value, next(kept)))
+
+        return jax.vjp(recalling, variables)[1](cotangent)[0]
 
     smoothly = partial(smooth, keep=_as_is)
 
