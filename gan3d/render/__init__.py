@@ -87,8 +87,9 @@ component's silhouette crosses itself, the closest edge takes the one margin the
 crossing the colour of a pixel may step. Gradients do not see these events.
 
 **Where to read on.** `pipeline.py` is the renderer in one function: `visibility.py` finds what each
-pixel sees, `shading.py` colours it from the faces and edges of `layers.py`, where the gradients
-are; `rasterize.py` gives the same layers as arrays; `reference.py` is the slow obvious twin.
+pixel sees, `shading.py` colours it from the faces of `layers.py` and the edges of `edges.py`, where
+the gradients are; `rasterize.py` gives the same layers as arrays; `reference.py` is the slow
+obvious twin.
 """
 
 from gan3d.render.buffers import Buffers, render_buffers
