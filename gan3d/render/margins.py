@@ -10,17 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from gan3d.render.batching import materialized
 from gan3d.render.indexing import DROP, places, take, window_of
 from gan3d.render.platforms import platform_dependent
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
+
+
+class Source(NamedTuple):
+    """What a state was computed from, to compute it again at a few pixels.
+
+    Attributes:
+      compute: (variables, parts) -> state, pixel by pixel.
+      parts: pytree of arrays with a row per pixel.
+    """
+
+    compute: Callable[[Any, Any], Float[Array, "N C"]]
+    parts: Any
 
 
 def add_at_margins(
@@ -30,6 +43,7 @@ def add_at_margins(
     constants: Any,
     state: Float[Array, "N C"],
     half_edge: Int[Array, "N"],
+    source: Source | None = None,
 ) -> Float[Array, "N C"]:
     """state + rows(variables, constants, state, half_edge, pixel) where half_edge is not -1.
 
@@ -40,10 +54,12 @@ def add_at_margins(
       constants: pytree of arrays without.
       state: a row per pixel.
       half_edge: whose margin each pixel sees, -1 for none.
+      source: of the state. Where it is known, the gradient does not wait for all of the state.
     """
+    compute, parts = source or Source(lambda _, state: state, state)
 
     @jax.custom_vjp
-    def add(variables, constants, state, half_edge):
+    def add(variables, constants, state, half_edge, parts):
         return platform_dependent(
             variables, constants, state, half_edge, cpu=listed, default=everywhere
         )
@@ -58,23 +74,26 @@ def add_at_margins(
         return _over_windows(one, room, half_edge, state)
 
     def forward(*arguments):
-        return add(*arguments), arguments
+        variables, constants, _, half_edge, parts = arguments
+        return add(*arguments), (variables, constants, half_edge, parts)
 
     def backward(residuals, cotangent):
         choices = dict(cpu=backward_listed, default=backward_everywhere)
         g_variables, g_state = platform_dependent(*residuals, cotangent, **choices)
-        return g_variables, None, g_state, None
+        return g_variables, None, g_state, None, None
 
-    def backward_everywhere(variables, constants, state, half_edge, cotangent):
+    def backward_everywhere(variables, constants, half_edge, parts, cotangent):
         of = lambda variables, state: everywhere(variables, constants, state, half_edge)  # noqa: E731
-        return jax.vjp(of, variables, state)[1](cotangent)
+        return jax.vjp(of, variables, compute(variables, parts))[1](cotangent)
 
-    def backward_listed(variables, constants, state, half_edge, cotangent):
+    def backward_listed(variables, constants, half_edge, parts, cotangent):
         def one(pixel, inner, found, totals):
             of = lambda variables, here: rows(variables, constants, here, found, inner)  # noqa: E731
-            _, pull_back = jax.vjp(of, variables, take(state, inner))
+            state = compute(variables, jax.tree.map(lambda part: take(part, inner), parts))
+            # Stored, or every use of a row would compute it again.
+            _, pull_back = jax.vjp(of, variables, materialized(state, inner))
             total, g_state = totals
-            listed = (pixel < state.shape[0])[:, None]
+            listed = (pixel < half_edge.shape[0])[:, None]
             # Still the cotangent: no pixel is listed twice.
             g_variables, g_here = pull_back(jnp.where(listed, take(g_state, inner), 0))
             g_state = g_state.at[pixel].add(g_here, **DROP, unique_indices=True)
@@ -84,10 +103,10 @@ def add_at_margins(
         return _over_windows(one, room, half_edge, (nothing, cotangent))
 
     add.defvjp(forward, backward)
-    return add(variables, constants, state, half_edge)
+    return add(variables, constants, state, half_edge, lax.stop_gradient(parts))
 
 
-def add_everywhere(rows, room, variables, constants, state, half_edge):
+def add_everywhere(rows, room, variables, constants, state, half_edge, source=None):
     """`add_at_margins` at every pixel, without rules of its own: differentiable twice."""
     pixel = jnp.arange(state.shape[0], dtype=jnp.int32)
     return state + rows(variables, constants, state, half_edge, pixel)

@@ -18,6 +18,7 @@ from gan3d.render.derivatives import uv_changes
 from gan3d.render.edges import EdgePoint, edge_barycentric, edge_corners
 from gan3d.render.indexing import take, take_pairs
 from gan3d.render.layers import Layer, pixel_centres
+from gan3d.render.margins import Source
 from gan3d.render.screen import Settings, face_and_corner
 from gan3d.render.visibility import Visible
 
@@ -109,8 +110,9 @@ def shade_picture(
     """Colour and opacity: the layers are matted over the background, back to front.
 
     A row per pixel and per texel: the channels, and opacity as one more that is 1 in the texture.
-    What lies behind each margin is kept for the gradient: that of a margin then does not wait for
-    what the surfaces show.
+    Texture coordinates are kept for the gradient: the colours of a surface, and what lies behind a
+    margin, then do not wait for its geometry. Where that is not enough to compute a colour again
+    (mipmaps, two margins), what lies behind the margin is kept instead.
     """
     faces, visible, _ = fixed
     points, texels, background = scene[:3]
@@ -127,13 +129,18 @@ def shade_picture(
     for face, half_edges in reversed(list(zip(*_flat(visible), strict=True))):
         layer = rules.surface(settings, points, faces, face, pixel)
         uv = _weighted(layer.barycentric, _corner_uvs(variables, fixed, face))
-        color = _colors(settings, look, rules, variables, fixed, face, pixel, layer.barycentric, uv)
-        share = _share(look, variables, lax.stop_gradient(layer.alpha), color, has_gradient=False)
-        state = share * color + (1 - share) * state
+        # Stored, for a look-up uses them several times.
+        uv = materialized(uv if look.mipmaps else keep(uv), face)
+        change = _uv_changes(settings, look, variables, fixed, face, pixel, layer.barycentric)
+        parts = lax.stop_gradient(layer.alpha), uv, change, state
+        surface_over = partial(_surface_over, look, rules)
+        state = surface_over(variables, parts)
+        source = None if look.mipmaps else Source(surface_over, parts)
         for half_edge in reversed(half_edges):
             if settings.margin > 0:
-                state = keep(state)
-                state = rules.add(over, _room(settings), variables, fixed, state, half_edge)
+                state = state if source else keep(state)
+                state = rules.add(over, _room(settings), variables, fixed, state, half_edge, source)
+                source = None
     return _unpack(settings, state, num_channels, background is None)
 
 
@@ -148,6 +155,14 @@ def _unpack(settings, state, num_channels, own_color):
     return color.reshape(*size, num_channels), alpha.reshape(size)
 
 
+def _surface_over(look, rules, variables, parts):
+    """A surface's rows over what lies behind it."""
+    alpha, uv, change, state = parts
+    color = _colors(look, rules, variables, uv, change)
+    share = _share(look, variables, alpha, color, has_gradient=False)
+    return share * color + (1 - share) * state
+
+
 def _margin_over(settings, look, rules, variables, fixed, state, half_edge, pixel):
     """What a margin adds to the rows of its pixels: share (its colour - what is there)."""
     point = rules.margin(settings, variables.points, fixed.faces, half_edge, pixel)
@@ -155,7 +170,8 @@ def _margin_over(settings, look, rules, variables, fixed, state, half_edge, pixe
     ends = take(_all_corner_uvs(variables, fixed).reshape(-1, 2), edge_corners(half_edge))
     uv = [(1 - point.share) * ends[0, :, i] + point.share * ends[1, :, i] for i in range(2)]
     weights = edge_barycentric(half_edge, point.share)
-    color = _colors(settings, look, rules, variables, fixed, face, pixel, weights, uv)
+    change = _uv_changes(settings, look, variables, fixed, face, pixel, weights)
+    color = _colors(look, rules, variables, materialized(uv, face), change)
     # Stored, or each channel would look the texture up, and measure the distance, for itself.
     color, alpha = materialized((color, point.alpha), pixel)
     return _share(look, variables, alpha, color) * (color - state)
@@ -188,17 +204,19 @@ def _weighted(weights, corners):
     return [sum(w * c for w, c in zip(weights, corner, strict=True)) for corner in corners]
 
 
-def _colors(settings, look, rules, variables, fixed, face, pixel, barycentric, uv):
+def _uv_changes(settings, look, variables, fixed, face, pixel, barycentric):
+    """Changes of the texture coordinates, where they are needed."""
+    if not look.mipmaps:
+        return None
+    points, corners = variables.points, _corner_uvs(variables, fixed, face)
+    centres = pixel_centres(pixel, settings, points.dtype)
+    return uv_changes(
+        points, fixed.faces, corners, face, barycentric, centres, settings.orthographic
+    )
+
+
+def _colors(look, rules, variables, uv, change):
     """The texture's rows at some pixels of a layer."""
-    change = None
-    if look.mipmaps:
-        points, corners = variables.points, _corner_uvs(variables, fixed, face)
-        centres = pixel_centres(pixel, settings, points.dtype)
-        change = uv_changes(
-            points, fixed.faces, corners, face, barycentric, centres, settings.orthographic
-        )
-    # Stored, for a look-up uses them several times.
-    uv = materialized(uv, face)
     return texture.look_up(variables.texels, look.sizes, uv, change, look.wraps, rules.blend)
 
 

@@ -232,7 +232,9 @@ def look_up(
         size = take(jnp.asarray(table[:, 0]), index), take(jnp.asarray(table[:, 1]), index)
         return _bilinear(texels, uv, size, take(jnp.asarray(offsets), index), wraps, blend)
 
-    share = (level - fine)[:, None].astype(uv[0].dtype)
+    share = materialized((level - fine).astype(uv[0].dtype), fine)
+    # Stacked copies: their transpose is a short sum, that of a broadcast a reduction, slow on CPU.
+    share = jnp.stack([share] * texels.shape[1], axis=-1)
     return sample(fine) * (1 - share) + sample(jnp.minimum(fine + 1, len(sizes) - 1)) * share
 
 
@@ -338,7 +340,8 @@ blend_rows.defvjp(_blend_fwd, _blend_bwd)
 def _texels_at(texels, corners):
     """Of each corner, [P R]."""
     if isinstance(corners, jax.Array):
-        return list(take(texels, corners))
+        # Stored, or the gather would be repeated number by number.
+        return list(materialized(take(texels, corners), corners))
     return [take(texels, index) for index in corners]
 
 

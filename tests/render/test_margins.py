@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan3d.render.margins import add_at_margins, add_everywhere
+from gan3d.render.margins import Source, add_at_margins, add_everywhere
 
 NUM_PIXELS = 60
 
@@ -46,6 +47,43 @@ def test_listed_equals_everywhere(room):
         run(add_at_margins),
         run(add_everywhere),
     )
+
+
+def exponential(variables, height):
+    return jnp.exp(variables["offset"][None] * height)
+
+
+def test_a_state_of_known_source_has_the_same_gradients():
+    variables, height, half_edge = scene()
+
+    def gradients(add, variables, height):
+        def draw(variables, height):
+            source = Source(exponential, height)
+            state = exponential(variables, height)
+            return add(rows, 4, variables, 0.7, state, half_edge, source)
+
+        return jax.vjp(draw, variables, height)[1](jnp.cos(height))
+
+    run = lambda add: jax.jit(partial(gradients, add))(variables, height)  # noqa: E731
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5),
+        run(add_at_margins),
+        run(add_everywhere),
+    )
+
+
+def test_the_gradient_computes_a_state_of_known_source_only_at_margins():
+    variables, height, half_edge = scene()
+
+    def gradient(height):
+        source, state = Source(exponential, height), exponential(variables, height)
+        draw = lambda variables: add_at_margins(  # noqa: E731
+            rows, 4, variables, 0.7, state, half_edge, source
+        )
+        return jax.vjp(draw, variables)[1](height)
+
+    program = jax.jit(gradient).lower(height).compile().as_text()
+    assert set(re.findall(r"f32\[(\d+),3\]\S* exponential\(", program)) == {"4"}
 
 
 def test_an_image_without_margins_stays_as_it_is():
