@@ -130,7 +130,8 @@ def shade_picture(
         layer = rules.surface(settings, points, faces, face, pixel)
         uv = _weighted(layer.barycentric, _corner_uvs(variables, fixed, face))
         # Stored, for a look-up uses them several times.
-        uv = materialized(uv if look.mipmaps else keep(uv), face)
+        uv = materialized(uv, face)
+        uv = uv if look.mipmaps else keep(uv)
         change = _uv_changes(settings, look, variables, fixed, face, pixel, layer.barycentric)
         parts = lax.stop_gradient(layer.alpha), uv, change, state
         surface_over = partial(_surface_over, look, rules)
