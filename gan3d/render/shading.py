@@ -118,11 +118,7 @@ def shade_picture(
     points, texels, background = scene[:3]
     num_channels, num_pixels = texels.shape[1], visible.face[0].size
     table = texture.texel_rows(texels, jnp.ones_like(texels[:, 0]))
-    if background is None:
-        state = jnp.zeros((num_pixels, table.shape[1]), table.dtype)
-    else:
-        background = background.reshape(num_pixels, -1).astype(table.dtype)
-        state = texture.texel_rows(background, jnp.zeros_like(background[:, 0]))
+    state = _background_rows(background, num_pixels, table)
     variables = scene._replace(texels=table, background=None)
     pixel = jnp.arange(num_pixels, dtype=jnp.int32)
     over = partial(_margin_over, settings, look, rules)
@@ -143,6 +139,14 @@ def shade_picture(
                 state = rules.add(over, _room(settings), variables, fixed, state, half_edge, source)
                 source = None
     return _unpack(settings, state, num_channels, background is None)
+
+
+def _background_rows(background, num_pixels, table):
+    """What lies behind all layers, in rows like the table's."""
+    if background is None:
+        return jnp.zeros((num_pixels, table.shape[1]), table.dtype)
+    background = background.reshape(num_pixels, -1).astype(table.dtype)
+    return texture.texel_rows(background, jnp.zeros_like(background[:, 0]))
 
 
 def _unpack(settings, state, num_channels, own_color):
