@@ -62,6 +62,7 @@ ROWS: dict[str, Row] = {
         "p_v gaussian, right", {"view_prior": "gaussian", "heads_view_prior": "gaussian"}
     ),
     "no_smoothness": Row("no smoothness terms", {"laplacian_weight": 0.0, "crease_weight": 0.0}),
+    "sliding": Row("points slide along the start shape", {"tangential_weight": 0.0}),
     "mirror_shape": Row("mirror-symmetric shapes", {"mirror_shape": True}),
     "no_panning": Row("background does not pan", {"background_scale": 1.0}),
     "azimuthal": Row("azimuthal chart", {"chart": "azimuthal"}),

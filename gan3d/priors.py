@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
     from gan3d.render import Topology
 
-__all__ = ["crease_term", "fold_term", "laplacian_term", "size_term", "smoothness_fraction"]
+__all__ = [
+    "crease_term",
+    "fold_term",
+    "laplacian_term",
+    "size_term",
+    "smoothness_fraction",
+    "tangential_term",
+]
 
 _LEAST_COSINE = 0.1  # of a face that is not about to turn away
 _LAPLACIAN_VERTICES = 33 * 33  # on this mesh, the demo's, the term is a plain sum over 4 pi
@@ -97,6 +104,29 @@ def laplacian_term(displacements: Float[Array, "V 3"], topology: Topology) -> Fl
     laplacian = uniform_laplacian(displacements, topology)
     num_vertices = topology.num_vertices
     return (laplacian**2).sum() / (4 * np.pi) * (num_vertices / _LAPLACIAN_VERTICES)
+
+
+def tangential_term(vertices: Float[Array, "V 3"], start: Float[Array, "V 3"]) -> Float[Array, ""]:
+    """Mean squared displacement along the start shape, at right angles to the way from the origin.
+
+    A surface that moves outwards and inwards only cannot gather: its texture stays spread as on the
+    start shape. Free to slide, it squeezes early paint that fits nowhere into a crease, which stays
+    where the eyes should be. Nothing pulls at radial displacements, so form and relief are free.
+
+    Args:
+      vertices: world coordinates.
+      start: of the start shape, none of them at the origin.
+
+    >>> from gan3d.render import icosphere
+    >>> start, _ = icosphere(1)
+    >>> turned = start @ jnp.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])  # by 90 degrees about z
+    >>> print(f"{tangential_term(2 * start, start):.2f} {tangential_term(turned, start):.2f}")
+    0.00 0.80
+    """
+    direction = start / jnp.linalg.norm(start, axis=-1, keepdims=True)
+    moved = vertices - start
+    radial = (moved * direction).sum(-1, keepdims=True) * direction
+    return ((moved - radial) ** 2).sum(-1).mean()
 
 
 def crease_term(vertices: Float[Array, "V 3"], topology: Topology) -> Float[Array, ""]:

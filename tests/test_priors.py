@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan3d.priors import crease_term, fold_term, laplacian_term, size_term, smoothness_fraction
+from gan3d.priors import (
+    crease_term,
+    fold_term,
+    laplacian_term,
+    size_term,
+    smoothness_fraction,
+    tangential_term,
+)
 from gan3d.render import make_topology, sphere_mesh
 
 LOW, HIGH = 0.5, 0.8
@@ -146,6 +153,27 @@ class TestSmoothnessFraction:
 
     def test_with_floor_one_it_stays(self):
         assert smoothness_fraction(jnp.int32(10**9), 0, 1, 1.0) == 1
+
+
+class TestTangential:
+    def test_outwards_and_inwards_costs_nothing(self, ball):
+        factors = np.random.default_rng(0).uniform(0.5, 2, (len(ball), 1)).astype(np.float32)
+        value, slope = jax.value_and_grad(tangential_term)(jnp.asarray(factors * ball), ball)
+        np.testing.assert_allclose(value, 0, atol=1e-12)
+        np.testing.assert_allclose(slope, 0, atol=1e-8)
+
+    def test_elsewhere_it_is_the_squared_distance_from_the_ray(self, ball):
+        points = ball + 0.3 * np.random.default_rng(0).standard_normal(ball.shape)
+        for radius in (0.1, 0.6, 1.0):  # that of the start shape does not matter, its rays do
+            distances = np.linalg.norm(np.cross(points, ball), axis=-1)
+            value = tangential_term(jnp.float32(points), jnp.float32(radius * ball))
+            np.testing.assert_allclose(value, (distances**2).mean(), rtol=1e-5)
+
+    def test_descent_leads_back_to_the_ray(self, ball):
+        points = jnp.asarray(ball + 0.3 * np.roll(ball, 1, axis=0))
+        slope = jax.grad(tangential_term)(points, ball)
+        found = points - len(ball) / 2 * slope
+        np.testing.assert_allclose(tangential_term(found, ball), 0, atol=1e-12)
 
 
 class TestFold:

@@ -210,12 +210,15 @@ class Config:
     size_max: float = _field(0.85, "greatest mean radius, same unit", minimum=0, maximum=2)
     laplacian_weight: float = _field(4.0, "weight of the Laplacian smoothness; 0 = off", minimum=0)
     crease_weight: float = _field(100.0, "weight of the crease penalty; 0 = off", minimum=0)
+    tangential_weight: float = _field(
+        30.0, "weight of what keeps points from sliding along the start shape; 0 = off", minimum=0
+    )
     fold_weight: float = _field(
         0.0, "weight of the hinge on faces that turn inwards, which stays; 0 = off", minimum=0
     )
     smoothness_hold_images: int = _field(
         48000,
-        "images seen until the Laplacian and crease weights begin to fall",
+        "images seen until the Laplacian, crease and tangential weights begin to fall",
         minimum=0,
         maximum=_COUNT,
     )

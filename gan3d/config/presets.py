@@ -41,6 +41,7 @@ _GPU = dataclasses.replace(
     texture_size=64,
     background_size=32,
     generator_width=64,
+    tangential_weight=0.0,
     log_interval_images=6_400,
     sheet_interval_images=64_000,
     checkpoint_interval_images=64_000,

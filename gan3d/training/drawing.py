@@ -11,7 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from gan3d.models import Randomness
-from gan3d.priors import crease_term, fold_term, laplacian_term, size_term, smoothness_fraction
+from gan3d.priors import (
+    crease_term,
+    fold_term,
+    laplacian_term,
+    size_term,
+    smoothness_fraction,
+    tangential_term,
+)
 from gan3d.scene import draw_quantiles, render_scene, scene_vertices
 from gan3d.training.assemble import Parts, generate, latent_size, place_views
 
@@ -90,6 +97,8 @@ def _prior_values(parts: Parts, vertices) -> dict[str, Any]:
         "laplacian": jax.vmap(lambda v: laplacian_term(v - start, topology)),
         "crease": jax.vmap(lambda v: crease_term(v, topology)),
     }
+    if config.tangential_weight:
+        terms["tangential"] = jax.vmap(lambda v: tangential_term(v, start))
     if config.fold_weight:
         terms["fold"] = jax.vmap(lambda v: fold_term(v, topology))
     return {name: term(vertices).mean() for name, term in terms.items()}
@@ -107,5 +116,6 @@ def _prior_weights(parts: Parts, images_seen) -> dict[str, Any]:
         "size": config.size_weight,
         "laplacian": smoothness * config.laplacian_weight,
         "crease": smoothness * config.crease_weight,
+        "tangential": smoothness * config.tangential_weight,
         "fold": config.fold_weight,
     }

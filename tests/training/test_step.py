@@ -14,7 +14,7 @@ import pytest
 
 from gan3d.config import Config
 from gan3d.models import GROUP_AXIS
-from gan3d.priors import crease_term, laplacian_term, size_term
+from gan3d.priors import crease_term, laplacian_term, size_term, tangential_term
 from gan3d.scene import render_scene, scene_vertices
 from gan3d.training.assemble import assemble, generate, init_state, latent_size
 from gan3d.training.gradients import discriminator_gradients, generator_image_gradients
@@ -128,6 +128,7 @@ def drawn(parts, once):
             # One half-life has passed.
             prior += CONFIG.laplacian_weight / 2 * laplacian_term(result.vertices - start, topology)
             prior += CONFIG.crease_weight / 2 * crease_term(result.vertices, topology)
+            prior += CONFIG.tangential_weight / 2 * tangential_term(result.vertices, start)
             return result.image, prior
 
         images, prior = jax.lax.map(draw_one, (z, view))
