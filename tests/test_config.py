@@ -33,8 +33,9 @@ def test_json_round_trip(name):
     assert config_lib.from_json(config_lib.to_json(config)) == config
 
 
-def test_json_of_an_older_version_takes_defaults():
-    assert config_lib.from_json('{"seed": 3}') == Config(seed=3)
+def test_json_of_an_older_version_is_that_of_its_run():
+    # Runs of before the tangential term did not have it.
+    assert config_lib.from_json('{"seed": 3}') == Config(seed=3, tangential_weight=0.0)
 
 
 def test_json_whole_numbers_may_stand_for_floats():

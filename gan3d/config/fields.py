@@ -24,10 +24,19 @@ def _field(
     maximum: float | None = None,
     choices: Sequence[Any] | None = None,
     may_change: bool = False,
+    before: Any = None,
 ) -> Any:
-    """A dataclass field with help, range, and whether it may change when a run is resumed."""
+    """A dataclass field with help, range, and whether it may change when a run is resumed.
+
+    `before` is what runs did that were started before there was the field, if not the default.
+    """
     metadata = dict(
-        help=help, minimum=minimum, maximum=maximum, choices=choices, may_change=may_change
+        help=help,
+        minimum=minimum,
+        maximum=maximum,
+        choices=choices,
+        may_change=may_change,
+        before=default if before is None else before,
     )
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -211,7 +220,10 @@ class Config:
     laplacian_weight: float = _field(4.0, "weight of the Laplacian smoothness; 0 = off", minimum=0)
     crease_weight: float = _field(100.0, "weight of the crease penalty; 0 = off", minimum=0)
     tangential_weight: float = _field(
-        30.0, "weight of what keeps points from sliding along the start shape; 0 = off", minimum=0
+        30.0,
+        "weight of what keeps points from sliding along the start shape; 0 = off",
+        minimum=0,
+        before=0.0,
     )
     fold_weight: float = _field(
         0.0, "weight of the hinge on faces that turn inwards, which stays; 0 = off", minimum=0

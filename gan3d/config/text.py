@@ -20,13 +20,14 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-    """Reads what `to_json` wrote; fields it lacks take their default.
+    """Reads what `to_json` wrote; fields that were not there then are as they were without them.
 
     Raises:
       ValueError: the text is no JSON object of known fields of the right types.
 
-    >>> print(from_json('{"seed": 3}') == Config(seed=3))
-    True
+    >>> config = from_json('{"seed": 3}')
+    >>> print(config.batch == Config().batch, config.tangential_weight, Config().tangential_weight)
+    True 0.0 30.0
     """
     try:
         values = json.loads(text)
@@ -41,7 +42,8 @@ def from_json(text: str) -> Config:
             values[name] = float(value)
         elif type(value) is not types[name]:
             raise ValueError(f"{name} must be of type {types[name].__name__}, got {value!r}")
-    return Config(**values)
+    before = {field.name: field.metadata["before"] for field in dataclasses.fields(Config)}
+    return Config(**{**before, **values})
 
 
 def differences(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
