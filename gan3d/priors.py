@@ -110,8 +110,8 @@ def tangential_term(vertices: Float[Array, "V 3"], start: Float[Array, "V 3"]) -
     """Mean squared displacement along the start shape, at right angles to the way from the origin.
 
     A surface that moves outwards and inwards only cannot gather: its texture stays spread as on the
-    start shape. Free to slide, it squeezes early paint that fits nowhere into a crease, which stays
-    where the eyes should be. Nothing pulls at radial displacements, so form and relief are free.
+    start shape. Free to slide, it gathers early into a crease, which stays. Nothing pulls at radial
+    displacements, which are enough for star-shaped objects. The paper has no such term.
 
     Args:
       vertices: world coordinates.
