@@ -2,7 +2,7 @@
 
 | preset   | data             | size | for | images     | state                                   |
 |----------|------------------|------|-----|------------|-----------------------------------------|
-| demo     | procedural heads | 32   | CPU | 96,000     | 9 to 26 minutes on two cores; 5 seeds:  |
+| demo     | procedural heads | 32   | CPU | 96,000     | 10 to 25 minutes on two cores; 5 seeds: |
 |          |                  |      |     |            | IoU .966 / .965, MAD 10.3 / 5.9 degrees |
 | heads64  | procedural heads | 64   | GPU | 530,000    | 6 minutes on an H100, shared; seed 0:   |
 |          |                  |      |     |            | IoU .984 / .982, MAD 3.0 / 2.5 degrees, |
