@@ -80,6 +80,19 @@ scalar t is two transpositions instead:
  [-1.  0.  0.  0.  0.]
  [-1.  0.  0.  0.  0.]]
 
+**Several devices** share a batch by `jax.shard_map`, in which all of this works, too: GPUs, TPUs,
+or the cores of a CPU. There a batch is drawn scene by scene, and one program makes little of a
+second core; `jax.config.update("jax_num_cpu_devices", 2)`, before anything else of jax, makes two
+cores two devices. What all scenes share (`PartitionSpec()`) gets the sum of their gradients.
+
+>>> from jax.sharding import AxisType, PartitionSpec
+>>> devices = jax.make_mesh((jax.device_count(),), ("scene",), (AxisType.Auto,))
+>>> scenes = dict(in_specs=PartitionSpec("scene"), out_specs=PartitionSpec("scene"))
+>>> draw_moved = lambda x: draw(jnp.asarray(corner).at[:, 0].add(x))
+>>> draw_batch = jax.jit(jax.shard_map(jax.vmap(draw_moved), mesh=devices, **scenes))
+>>> print(draw_batch(jnp.arange(8.0)).shape)
+(8, 2, 4, 5)
+
 **What stays discontinuous** by nature: a face at the silhouette that turns from front to back
 changes the edge that bounds the object (the colour of the margin may step by the difference across
 that face), and where a mesh intersects itself the visible boundary is no mesh edge. Where one

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from gan3d.render.manual_axes import alike
 from gan3d.render.platforms import platform_dependent
 
 # Bounded, because every entry keeps its traces alive. Of static arguments, which are hashable:
@@ -96,7 +97,7 @@ def scene_by_scene(
     # One program where it is called without `jit`, instead of one per operation.
     @partial(jax.jit, inline=True)
     def single(*arrays):
-        outputs = batched(*(jnp.asarray(a)[None] for a in arrays))
+        outputs = batched(*(a[None] for a in alike([jnp.asarray(a) for a in arrays])))
         return jax.tree.map(lambda a: a[0], outputs)
 
     return single
@@ -182,7 +183,7 @@ def differentiable_scene_by_scene(
     drawn.defvjp(forward, backward)
     # Copies: NumPy arrays that `vmap` maps over inside `jit` would be refused by custom_jvp.
     copies = lambda tree: jax.tree.map(jnp.array, tree)  # noqa: E731
-    return lambda variables, constants: drawn(copies(variables), copies(constants))
+    return lambda variables, constants: drawn(*alike(copies((variables, constants))))
 
 
 def _as_is(value):
@@ -242,7 +243,8 @@ def materialized(tree: Any, marker: jax.Array | None = None) -> Any:
     def pass_on(marker, *leaves):
         return leaves
 
-    stored = iter(platform_dependent(marker, *leaves, cpu=_store, default=pass_on))
+    stored = platform_dependent(*alike((marker, *leaves)), cpu=_store, default=pass_on)
+    stored = iter(stored)
     return jax.tree.unflatten(
         structure, [leaf if isinstance(leaf, int) else next(stored) for leaf in everything]
     )
@@ -260,7 +262,7 @@ def _turns(carry):
 
 
 def _turn(carry):
-    return (jnp.array(False), *_others(*carry[1:]))
+    return alike((jnp.array(False), *_others(*carry[1:])), carry)
 
 
 @_store.defjvp

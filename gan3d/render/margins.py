@@ -18,6 +18,7 @@ from jax import lax
 
 from gan3d.render.batching import materialized
 from gan3d.render.indexing import DROP, places, take, window_of
+from gan3d.render.manual_axes import alike
 from gan3d.render.platforms import platform_dependent
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def add_at_margins(
       half_edge: whose margin each pixel sees, -1 for none.
       source: of the state. Where it is known, the gradient does not wait for all of the state.
     """
+    variables, state = alike((variables, state), half_edge)
     compute, parts = source or Source(lambda _, state: state, state)
 
     @jax.custom_vjp
@@ -126,4 +128,4 @@ def _over_windows(one: Callable[..., Any], room: int, half_edge: Int[Array, "N"]
         return first + jnp.int32(room), one(pixel, inner, found, carry)
 
     more = lambda loop: loop[0] < total  # noqa: E731
-    return lax.while_loop(more, body, (jnp.int32(0), carry))[1]
+    return lax.while_loop(more, body, alike((jnp.int32(0), carry), half_edge))[1]

@@ -41,7 +41,7 @@ def platform_dependent(
 def _traced_later(function: Callable[..., Any], results: Any) -> Callable[..., Any]:
     """`function`, of which the results' shapes are known, as one equation."""
     shapes, out_structure = jax.tree.flatten(results)
-    types = tuple(jax.core.ShapedArray(s.shape, s.dtype, s.weak_type) for s in shapes)
+    types = tuple(map(_type, shapes))
     # A setting of the place where it is called, not of that where it is lowered.
     x64 = jax.config.jax_enable_x64
 
@@ -55,6 +55,13 @@ def _traced_later(function: Callable[..., Any], results: Any) -> Callable[..., A
         return jax.tree.unflatten(out_structure, _later.bind(*leaves, function=flat, types=types))
 
     return later
+
+
+def _type(result: jax.ShapeDtypeStruct) -> jax.core.ShapedArray:
+    placed = {}
+    if result.manual_axis_type is not None:  # inside `jax.shard_map`, see `manual_axes`
+        placed = dict(sharding=result.sharding, manual_axis_type=result.manual_axis_type)
+    return jax.core.ShapedArray(result.shape, result.dtype, result.weak_type, **placed)
 
 
 _later = jax.extend.core.Primitive("traced_later")
@@ -74,7 +81,7 @@ def _types(*leaves, function, types):
 def _batch(leaves, axes, *, function, types):
     size = next(a.shape[k] for a, k in zip(leaves, axes, strict=True) if k is not None)
     mapped = jax.vmap(function, axes)
-    types = tuple(t.update(shape=(size, *t.shape)) for t in types)
+    types = tuple(jax.extend.core.unmapped_aval(size, 0, t) for t in types)
     return _later.bind(*leaves, function=mapped, types=types), (0,) * len(types)
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from gan3d.render.indexing import DROP, places, take, take_all, window_of
+from gan3d.render.manual_axes import alike
 from gan3d.render.screen import (
     Settings,
     clip_to_near,
@@ -85,7 +86,7 @@ def search_edges(*arrays, settings: Settings):
                 return first + jnp.int32(window), keys
 
             more = lambda carry: carry[0] < total  # noqa: E731
-            return lax.while_loop(more, body, (jnp.int32(0), keys))[1]
+            return lax.while_loop(more, body, alike((jnp.int32(0), keys), mesh))[1]
 
         layers, behind = [], jnp.full(batch * height * width, -jnp.inf, jnp.float32)
         for k in range(settings.num_surfaces):

@@ -19,6 +19,7 @@ from jax import lax
 
 from gan3d.render.batching import materialized
 from gan3d.render.indexing import DROP, running, take_all
+from gan3d.render.manual_axes import alike
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int, UInt32, UInt64
@@ -104,7 +105,8 @@ def walk(stream: Stream, chunk: int, visit: Callable[[Any, Slots], Any], keys: A
         return first + jnp.int32(chunk), owner[-1], keys
 
     more = lambda carry: carry[0] < stream.total  # noqa: E731
-    return lax.while_loop(more, body, (jnp.int32(0), jnp.int32(0), keys))[2]
+    start = alike((jnp.int32(0), jnp.int32(0), keys), stream)
+    return lax.while_loop(more, body, start)[2]
 
 
 def _quotient(tile: Int[Array, "C"], across: Int[Array, "C"]) -> Int[Array, "C"]:
