@@ -10,7 +10,9 @@ has a mesh and a texture of its own.
 
 All renderers run in one process and take turns: in one repeat each of them draws a few pictures in
 a row on every combination of faces, batch and size, with views that none has seen before. Numbers
-are medians over all of these but a turn's first, in milliseconds per image. On a GPU there is no
+are medians over all of these but a turn's first, in milliseconds per image. On a CPU a batch is
+drawn as one program, and once more with its images shared by the cores, each of them a device of
+its own, as `jax.shard_map` shares them; the peers know no batches. On a GPU there is no
 peer; what takes its place is the time in which the measured bandwidth moves the bytes that have to
 be moved. The calls of a turn are then queued, as a training queues them, and timed together.
 """
@@ -28,7 +30,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
@@ -42,9 +43,11 @@ from experiments.render_workload import (
     forward_backward,
     make_workload,
     measured_bandwidth,
+    placement,
     random_views,
 )
 from experiments.turns import define_lock_flag, taking_turns
+from gan3d.training import cores
 
 PASSES = ("forward", "both")
 TURN = 128  # images that a renderer draws in a turn, in at least 3 calls
@@ -56,6 +59,12 @@ def _define_flags() -> flags.FlagValues:
     define(flags.DEFINE_list, "faces", ["2048", "8192", "32768"], "faces of the mesh, a list")
     define(flags.DEFINE_list, "batches", ["1", "16"], "images per call, a list")
     define(flags.DEFINE_list, "sizes", ["128"], "height and width in pixels, a list")
+    define(
+        flags.DEFINE_list,
+        "devices",
+        None,
+        "devices that share a batch, a list; on a CPU its cores; default 1 and, on a CPU, all",
+    )
     define(flags.DEFINE_list, "peers", list(PEERS), "other renderers, a list; empty for none")
     define(flags.DEFINE_integer, "repeats", 15, "timings of each, of which the median counts")
     define(flags.DEFINE_integer, "seed", 0, "seed of textures, weights and views", 0)
@@ -70,14 +79,16 @@ class Case:
 
     Attributes:
       workload: what is drawn.
+      num_devices: devices that share the batch.
       passes: compiled "forward" and "both" (forward + backward), called with (scene, views).
-      scene: vertices and textures on the device.
+      scene: vertices and textures on the devices.
       compile_seconds: of each pass.
       peers: by name.
       seconds: timings of each (renderer, pass).
     """
 
     workload: Workload
+    num_devices: int
     passes: dict[str, Callable[..., Any]]
     scene: tuple[jax.Array, jax.Array]
     compile_seconds: dict[str, float]
@@ -89,19 +100,22 @@ def benchmark(
     faces: Sequence[int],
     batches: Sequence[int],
     sizes: Sequence[int],
+    devices: Sequence[int],
     peers: Sequence[str],
     repeats: int,
     seed: int = 0,
     lock: str | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Times every combination of faces, batch and size; returns what --json holds.
+    """Times every combination of faces, batch, size and devices; returns what --json holds.
+
+    Where the devices do not divide a batch, it is not theirs to share.
 
     The arguments are the flags.
 
     Raises:
       MissingPeerError: a peer is not installed.
-      ValueError: no sphere has that many faces.
+      ValueError: no sphere has that many faces, or no batch that many shares.
     """
     if jax.default_backend() != "cpu" and peers:
         report(f"no peers on {jax.default_backend()}: they run on the CPU")
@@ -111,8 +125,13 @@ def benchmark(
         for size in sizes:
             for num_faces in faces:
                 for batch in batches:
-                    report(f"compiling: {num_faces} faces, batch {batch}, {size} x {size}")
-                    cases.append(prepare(make_workload(num_faces, batch, size, seed), peers))
+                    workload = make_workload(num_faces, batch, size, seed)
+                    for number in devices:
+                        if batch % number == 0:
+                            report(f"compiling: {_called(num_faces, batch, size, number)}")
+                            cases.append(prepare(workload, number, peers))
+        if not cases:
+            raise ValueError(f"devices must divide one of the batches, got {devices}, {batches}")
         wait()
         rng = np.random.default_rng(seed)
         for case in cases:  # what runs only once is not measured: allocations, caches, page faults
@@ -134,17 +153,25 @@ def benchmark(
     }
 
 
-def prepare(workload: Workload, peers: Sequence[str]) -> Case:
+def _called(num_faces: int, batch: int, size: int, num_devices: int) -> str:
+    shared = f" on {num_devices} devices" if num_devices > 1 else ""
+    return f"{num_faces} faces, batch {batch}{shared}, {size} x {size}"
+
+
+def prepare(workload: Workload, num_devices: int, peers: Sequence[str]) -> Case:
     """Compiles both passes and sets up the peers."""
-    scene = (jnp.asarray(workload.vertices), jnp.asarray(workload.textures))
-    views = jnp.zeros((workload.batch, 2))
+    views = np.zeros((workload.batch, 2), np.float32)
+    *scene, views = jax.device_put(
+        (workload.vertices, workload.textures, views), placement(num_devices)
+    )
     passes, compile_seconds = {}, {}
     for name, function in zip(PASSES, (forward, forward_backward), strict=True):
         start = time.perf_counter()
-        passes[name] = jax.jit(function(workload)).lower(*scene, views).compile()
+        program = jax.jit(function(workload, num_devices))
+        passes[name] = program.lower(*scene, views).compile()
         compile_seconds[name] = time.perf_counter() - start
     ready = {name: PEERS[name](workload) for name in peers}
-    return Case(workload, passes, scene, compile_seconds, ready)
+    return Case(workload, num_devices, passes, tuple(scene), compile_seconds, ready)
 
 
 def time_once(case: Case, rng: np.random.Generator) -> None:
@@ -156,7 +183,7 @@ def time_once(case: Case, rng: np.random.Generator) -> None:
     calls = max(3, TURN // case.workload.batch)
     for name in PASSES:
         views = [random_views(rng, case.workload.batch) for _ in range(1 + calls)]
-        on_device = [jax.block_until_ready(jnp.asarray(v)) for v in views]
+        on_device = jax.block_until_ready(jax.device_put(views, placement(case.num_devices)))
         _time(case, "gan3d", name, lambda v: case.passes[name](*case.scene, v), on_device)  # noqa: B023
         for peer_name, peer in case.peers.items():
             run = peer.forward if name == "forward" else peer.forward_backward
@@ -177,7 +204,8 @@ def _time(case: Case, renderer: str, name: str, run: Callable[[Any], Any], views
 def picture_difference(case: Case, seed: int = 0) -> dict[str, float]:
     """Mean absolute difference of colour between gan3d's and each peer's pictures."""
     views = random_views(np.random.default_rng(seed), case.workload.batch)
-    ours = np.asarray(case.passes["forward"](*case.scene, jnp.asarray(views)))
+    on_device = jax.device_put(views, placement(case.num_devices))
+    ours = np.asarray(case.passes["forward"](*case.scene, on_device))
     return {
         name: float(np.abs(ours - peer.forward(peer.cameras(views))).mean())
         for name, peer in case.peers.items()
@@ -191,6 +219,7 @@ def summary(case: Case, bandwidth: float | None) -> dict[str, Any]:
         "faces": workload.topology.num_faces,
         "batch": workload.batch,
         "size": workload.image_size[0],
+        "devices": case.num_devices,
         "compile_seconds": case.compile_seconds,
         "picture_difference": picture_difference(case),
         "milliseconds": {},
@@ -213,27 +242,26 @@ def summary(case: Case, bandwidth: float | None) -> dict[str, Any]:
 
 
 def scaling(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Growth of forward + backward: from fewest to most faces, and from one batch to the next."""
-    time_of = {
-        (row["faces"], row["batch"], row["size"]): row["milliseconds"]["gan3d"]["both"]
-        for row in rows
-    }
-    faces, batches, sizes = (sorted(set(values)) for values in zip(*time_of, strict=True))
-    growth = {
-        f"batch {batch}, {size} x {size}": time_of[faces[-1], batch, size]
-        / time_of[faces[0], batch, size]
-        for batch in batches
-        for size in sizes
-    }
-    per_image = {
-        f"{count} faces, {size} x {size}": time_of[count, batches[-1], size]
-        / time_of[count, batches[0], size]
-        for count in faces
-        for size in sizes
-    }
+    """Growth of forward + backward: from fewest to most faces, and from the smallest batch, on as
+    few devices as there are, to the largest."""
+    keys = ("faces", "batch", "size", "devices")
+    both = {tuple(row[key] for key in keys): row["milliseconds"]["gan3d"]["both"] for row in rows}
+    (few, many), (smallest, largest) = (
+        (min(values), max(values)) for values in list(zip(*both, strict=True))[:2]
+    )
+    growth, per_image = {}, {}
+    for (count, batch, size, number), milliseconds in both.items():
+        shared = f" on {number} devices" if number > 1 else ""
+        if count == many:
+            name = f"batch {batch}{shared}, {size} x {size}"
+            growth[name] = milliseconds / both[few, batch, size, number]
+        if batch == largest:
+            name = f"{count} faces{shared}, {size} x {size}"
+            fewest = min(n for c, b, s, n in both if (c, b, s) == (count, smallest, size))
+            per_image[name] = milliseconds / both[count, smallest, size, fewest]
     return {
-        f"growth_{faces[0]}_to_{faces[-1]}_faces": growth,
-        f"per_image_batch_{batches[-1]}_over_batch_{batches[0]}": per_image,
+        f"growth_{few}_to_{many}_faces": growth,
+        f"per_image_batch_{largest}_over_batch_{smallest}": per_image,
     }
 
 
@@ -241,14 +269,14 @@ def format_table(result: dict[str, Any]) -> str:
     """The result for people."""
     peers = list(result["peers"])
     with_limit = result["bandwidth_gigabytes_per_second"] is not None
-    titles = ["faces", "batch", "size", "gan3d"]
+    titles = ["faces", "batch", "devices", "size", "gan3d"]
     titles += [title for peer in peers for title in (peer, "times faster")]
     titles += ["limit", "over limit"] if with_limit else []
     lines = [[*titles, "compile s"]]
     pair = lambda of, digits: " / ".join(f"{of[name]:.{digits}f}" for name in PASSES)  # noqa: E731
     for row in result["cases"]:
         ours = row["milliseconds"]["gan3d"]
-        cells = [str(row[key]) for key in ("faces", "batch", "size")] + [pair(ours, 2)]
+        cells = [str(row[key]) for key in titles[:4]] + [pair(ours, 2)]
         for peer in peers:
             cells += [pair(row["milliseconds"][peer], 2), pair(row["faster_than"][peer], 2)]
         if with_limit:
@@ -286,11 +314,26 @@ def _positive_integers(name: str, texts: Sequence[str]) -> list[int]:
     return [int(text) for text in texts]
 
 
+def _devices(values: flags.FlagValues) -> list[int]:
+    if values.devices is not None:
+        numbers = _positive_integers("devices", values.devices)
+        cores.make_devices(max(numbers))
+        if max(numbers) > jax.device_count():
+            raise UsageError(
+                f"--devices must be at most the {jax.device_count()} there are, got {max(numbers)}"
+            )
+        return numbers
+    cores.make_devices(cores.available_cores())
+    on_cpu = jax.default_backend() == "cpu"
+    return sorted({1, jax.device_count()}) if on_cpu else [1]
+
+
 def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     values = _define_flags()
     experiment_flags.parse(values, argv, __doc__)
     lists = [_positive_integers(name, values[name].value) for name in ("faces", "batches", "sizes")]
+    devices = _devices(values)
     peers = [name for name in values.peers if name]
     for name in peers:
         if name not in PEERS:
@@ -302,7 +345,7 @@ def main(argv: Sequence[str]) -> int:
     # A compilation read from disk would not count.
     jax.config.update("jax_enable_compilation_cache", False)
     try:
-        result = benchmark(*lists, peers, values.repeats, values.seed, values.lock)
+        result = benchmark(*lists, devices, peers, values.repeats, values.seed, values.lock)
     except (MissingPeerError, ValueError) as error:
         raise UsageError(str(error)) from error
     print(format_table(result))

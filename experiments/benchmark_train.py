@@ -4,10 +4,11 @@
     python -m experiments.benchmark_train --preset=faces64 --batch=64 --json=training.json
     python -m experiments.benchmark_train --coordinator=HOST:12355 --num_processes=2 --process_id=0
 
-The step is the one that training runs, on all devices of all processes, with and without gradient
-penalties in the proportion that --penalty_interval sets. Every step sees the same batch of random
-images, which is in memory already: no data is read, and what the input pipeline costs is not
-included. Every turn starts from the initial parameters.
+The step is the one that training runs, on all devices of all processes (on a CPU, on the cores that
+share the batch evenly), with and without gradient penalties in the proportion that
+--penalty_interval sets. Every step sees the same batch of random images, which is in memory
+already: no data is read, and what the input pipeline costs is not included. Every turn starts from
+the initial parameters.
 
 The pieces of the step are timed one by one while it trains, the renderer, which is a part of two of
 them, alone, for one device's share of the batch. Accelerators train with the whole step as one
@@ -45,6 +46,7 @@ from experiments.step_parts import (
 from experiments.step_report import COMMUNICATION, PIECES, STEP, format_report, summary
 from experiments.turns import define_lock_flag, taking_turns
 from gan3d.config import Config, validate
+from gan3d.training import cores
 from gan3d.training.assemble import assemble
 
 _say = functools.partial(print, flush=True)
@@ -181,6 +183,7 @@ def main(argv: Sequence[str]) -> int:
     experiment_flags.check_output("json", values.json)
     experiment_flags.check_output("lock", values.lock)
     experiment_flags.join_others(values)
+    cores.use_cores(experiment_flags.config_from_flags(values))
     config = _checked(values)
     # A compilation read from disk would not count.
     jax.config.update("jax_enable_compilation_cache", False)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from gan3d.render import Topology, orbit_camera, render, sphere_mesh
 
@@ -93,8 +94,19 @@ def random_views(rng: np.random.Generator, batch: int) -> Float[np.ndarray, "B 2
     return views.astype(np.float32)
 
 
-def forward(workload: Workload) -> Callable[..., Float[Array, "B H W 3"]]:
-    """(vertices, textures, views) -> images, to be jitted; one image goes without `vmap`."""
+def placement(num_devices: int) -> NamedSharding:
+    """Of arrays with a leading axis of images, of which every device has its share."""
+    mesh = jax.make_mesh(
+        (num_devices,), ("image",), (AxisType.Auto,), devices=jax.devices()[:num_devices]
+    )
+    return NamedSharding(mesh, PartitionSpec("image"))
+
+
+def forward(workload: Workload, num_devices: int = 1) -> Callable[..., Float[Array, "B H W 3"]]:
+    """(vertices, textures, views) -> images, to be jitted; one image goes without `vmap`.
+
+    On several devices the arrays lie as `placement` says.
+    """
     background = jnp.zeros((*workload.image_size, 3))
 
     def draw(vertices, texture, view):
@@ -103,14 +115,21 @@ def forward(workload: Workload) -> Callable[..., Float[Array, "B H W 3"]]:
             vertices, workload.topology, texture, camera, workload.image_size, background
         ).color
 
+    if num_devices > 1:
+        place = placement(num_devices)
+        return jax.shard_map(
+            jax.vmap(draw), mesh=place.mesh, in_specs=place.spec, out_specs=place.spec
+        )
     if workload.batch > 1:
         return jax.vmap(draw)
     return lambda vertices, textures, views: draw(vertices[0], textures[0], views[0])[None]
 
 
-def forward_backward(workload: Workload) -> Callable[..., tuple[Array, tuple[Array, Array]]]:
+def forward_backward(
+    workload: Workload, num_devices: int = 1
+) -> Callable[..., tuple[Array, tuple[Array, Array]]]:
     """(vertices, textures, views) -> loss and its gradients in vertices and textures."""
-    draw, weights = forward(workload), workload.weights
+    draw, weights = forward(workload, num_devices), workload.weights
 
     def loss(vertices, textures, views):
         return (draw(vertices, textures, views) * weights[None]).sum()

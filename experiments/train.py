@@ -1,6 +1,7 @@
 """Trains a generator of textured 3D meshes; stopped at any point, the same command continues.
 
-Without flags this is the demo: procedural heads, 32x32, on a CPU. All devices are used. Several
+Without flags this is the demo: procedural heads, 32x32, on a CPU. All devices are used; on a CPU
+the cores that share the batch evenly, each a device (JAX_NUM_CPU_DEVICES=1: as one). Several
 processes, one per host, train one run together: give each the same command and its own number, or
 --cluster where Slurm, Open MPI or a Cloud TPU started them.
 
@@ -39,8 +40,9 @@ def train(config: Config, run_dir: str) -> int:
     import jax  # slow imports, after the flags are known to be right
 
     from gan3d.data import UnreadableImageError
-    from gan3d.training import checkpoint, directory, interruption, loop, processes
+    from gan3d.training import checkpoint, cores, directory, interruption, loop, processes
 
+    cores.use_cores(config)
     try:
         devices = jax.devices()
         validate(config, len(devices))

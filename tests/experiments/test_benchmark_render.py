@@ -12,8 +12,10 @@ from experiments import flags as experiment_flags
 from experiments.render_workload import (
     compulsory_bytes,
     forward,
+    forward_backward,
     make_workload,
     measured_bandwidth,
+    placement,
     random_views,
 )
 
@@ -33,33 +35,59 @@ def compilation_cache():
 def test_table_and_json(tmp_path, capsys, compilation_cache):
     path = tmp_path / "numbers.json"
     assert command(
-        "--faces=32", "--batches=2", "--sizes=8", "--peers=", "--repeats=3", f"--json={path}"
+        "--faces=32", "--batches=1,2", "--sizes=8", "--peers=", "--repeats=3", f"--json={path}"
     ) == 0  # fmt: skip
     output, result = capsys.readouterr().out, json.loads(path.read_text())
-    (row,) = result["cases"]
-    assert (row["faces"], row["batch"], row["size"]) == (32, 2, 8)
+    # The tests have two devices.
+    assert [(row["batch"], row["devices"]) for row in result["cases"]] == [(1, 1), (2, 1), (2, 2)]
+    row = result["cases"][-1]
+    assert (row["faces"], row["size"]) == (32, 8)
     low, high = row["quartiles"]["gan3d"]["both"]
     median = row["milliseconds"]["gan3d"]["both"]
     assert 0 < low <= median <= high
     assert row["compile_seconds"]["forward"] > 0
-    cells = next(line for line in output.splitlines() if line.split()[:3] == ["32", "2", "8"])
+    cells = next(line for line in output.splitlines() if line.split()[:3] == ["32", "2", "2"])
     assert f"/ {median:.2f}" in cells
 
 
 def test_scaling_compares_the_ends_of_the_lists():
-    def row(faces, batch, both):
+    def row(faces, batch, both, devices=1):
         times = {"gan3d": {"forward": 1.0, "both": both}}
-        return {"faces": faces, "batch": batch, "size": 8, "milliseconds": times}
+        return dict(faces=faces, batch=batch, size=8, devices=devices, milliseconds=times)
 
     rows = [row(32, 1, 2.0), row(32, 4, 3.0), row(128, 1, 5.0), row(128, 4, 12.0)]
+    rows += [row(32, 4, 1.5, devices=2), row(128, 4, 4.5, devices=2)]
     assert program.scaling(rows) == {
-        "growth_32_to_128_faces": {"batch 1, 8 x 8": 2.5, "batch 4, 8 x 8": 4.0},
-        "per_image_batch_4_over_batch_1": {"32 faces, 8 x 8": 1.5, "128 faces, 8 x 8": 2.4},
+        "growth_32_to_128_faces": {
+            "batch 1, 8 x 8": 2.5,
+            "batch 4, 8 x 8": 4.0,
+            "batch 4 on 2 devices, 8 x 8": 3.0,
+        },
+        "per_image_batch_4_over_batch_1": {
+            "32 faces, 8 x 8": 1.5,
+            "128 faces, 8 x 8": 2.4,
+            "32 faces on 2 devices, 8 x 8": 0.75,
+            "128 faces on 2 devices, 8 x 8": 0.9,
+        },
     }
 
 
+def test_devices_draw_the_same_pictures():
+    workload = make_workload(32, 4, 8)
+    views = random_views(np.random.default_rng(0), 4)
+    pictures, gradients = [], []
+    for number in (1, 2):
+        scene = jax.device_put((workload.vertices, workload.textures, views), placement(number))
+        pictures.append(jax.jit(forward(workload, number))(*scene))
+        gradients.append(jax.jit(forward_backward(workload, number))(*scene))
+        assert len(pictures[-1].sharding.device_set) == number
+    np.testing.assert_allclose(*pictures, atol=1e-5)
+    for one, two in zip(*map(jax.tree.leaves, gradients), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-4 * np.abs(one).max())
+
+
 def test_medians_are_per_image():
-    case = program.Case(make_workload(32, 4, 8), {}, (), {"forward": 1.0, "both": 2.0}, {})
+    case = program.Case(make_workload(32, 4, 8), 1, {}, (), {"forward": 1.0, "both": 2.0}, {})
     case.seconds = {
         ("gan3d", "forward"): [1.0, 2.0, 9.0],
         ("gan3d", "both"): [4.0, 4.0, 4.0],
@@ -98,7 +126,7 @@ def test_measured_bandwidth_is_plausible():
 
 def test_deodr_draws_the_same_pictures():
     pytest.importorskip("deodr")
-    case = program.prepare(make_workload(512, 2, 32), ["deodr"])
+    case = program.prepare(make_workload(512, 2, 32), 1, ["deodr"])
     assert program.picture_difference(case)["deodr"] < 1e-3
     views = random_views(np.random.default_rng(1), 2)
     deodr = case.peers["deodr"]
@@ -119,10 +147,13 @@ def test_wrong_flags_give_one_line_and_exit_code_2(capsys):
         "--faces=33": "faces must be 2 (n - 1)^2",
         "--faces=many": "--faces must be a list of positive integers",
         "--batches=0": "--batches must be a list of positive integers",
+        "--devices=0": "--devices must be a list of positive integers",
+        "--devices=3": "--devices must be at most the 2 there are, got 3",
+        "--devices=2 --batches=1": "devices must divide one of the batches, got [2], [1]",
         "--peers=other": "--peers must be among deodr, got 'other'",
         "--repeats=0": "--repeats must be at least 1",
     }
     for argument, message in cases.items():
-        assert command(argument, *(["--peers="] if "peers" not in argument else [])) == 2
+        assert command(*argument.split(), *(["--peers="] if "peers" not in argument else [])) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
