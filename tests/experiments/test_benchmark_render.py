@@ -72,17 +72,15 @@ def test_scaling_compares_the_ends_of_the_lists():
     }
 
 
-def test_devices_draw_the_same_pictures():
+def test_devices_give_the_same_gradients():
     workload = make_workload(32, 4, 8)
     views = random_views(np.random.default_rng(0), 4)
-    pictures, gradients = [], []
+    results = []
     for number in (1, 2):
         scene = jax.device_put((workload.vertices, workload.textures, views), placement(number))
-        pictures.append(jax.jit(forward(workload, number))(*scene))
-        gradients.append(jax.jit(forward_backward(workload, number))(*scene))
-        assert len(pictures[-1].sharding.device_set) == number
-    np.testing.assert_allclose(*pictures, atol=1e-5)
-    for one, two in zip(*map(jax.tree.leaves, gradients), strict=True):
+        results.append(jax.jit(forward_backward(workload, number))(*scene))
+        assert len(results[-1][1][0].sharding.device_set) == number
+    for one, two in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-4 * np.abs(one).max())
 
 

@@ -45,9 +45,8 @@ def whole(vertices, topology, texture, camera):
 
 def translucent(vertices, topology, texture, camera):
     return render(
-        vertices, topology, texture, camera, SIZE, cull=False, num_surfaces=2, opacity=0.5,
-        mipmaps=True,
-    ).color  # fmt: skip
+        vertices, topology, texture, camera, SIZE, cull=False, num_surfaces=2, opacity=0.5
+    ).color
 
 
 def in_parts(vertices, topology, texture, camera):
@@ -60,11 +59,8 @@ def in_parts(vertices, topology, texture, camera):
     return jnp.concatenate([color, buffers.depth[..., None], buffers.normals], axis=-1)
 
 
-@pytest.mark.parametrize(
-    ("draw", "check_vma"),
-    [(whole, True), (whole, False), (translucent, True), (in_parts, True)],
-)
-def test_pictures_and_gradients_are_those_of_one_device(mesh, scenes, draw, check_vma):
+@pytest.mark.parametrize("draw", [whole, translucent, in_parts])
+def test_pictures_and_gradients_are_those_of_one_device(mesh, scenes, draw):
     yaws, *shared, topology = scenes
 
     def pictures(vertices, texture, yaws):
@@ -72,7 +68,7 @@ def test_pictures_and_gradients_are_those_of_one_device(mesh, scenes, draw, chec
         return jax.vmap(one)(yaws)
 
     specs = dict(in_specs=(P(), P(), P("scene")), out_specs=P("scene"))
-    on_devices = jax.shard_map(pictures, mesh=mesh, check_vma=check_vma, **specs)
+    on_devices = jax.shard_map(pictures, mesh=mesh, **specs)
 
     def both(pictures):
         @jax.jit
@@ -92,7 +88,7 @@ def test_pictures_and_gradients_are_those_of_one_device(mesh, scenes, draw, chec
 
 
 def test_a_loss_averaged_over_devices(mesh, scenes):
-    """Gradients are taken inside, as of a training step."""
+    """Gradients are taken inside, as of a training step, with types unchecked as under `pmap`."""
     yaws, vertices, texture, topology = scenes
 
     def loss(vertices, yaws):
@@ -100,9 +96,10 @@ def test_a_loss_averaged_over_devices(mesh, scenes):
         return jax.vmap(one)(yaws).mean()
 
     def step(vertices, yaws):
-        return jax.grad(lambda v: jax.lax.pmean(loss(v, yaws), "scene"))(vertices)
+        return jax.lax.pmean(jax.grad(loss)(vertices, yaws), "scene")
 
-    on_devices = jax.shard_map(step, mesh=mesh, in_specs=(P(), P("scene")), out_specs=P())
+    specs = dict(in_specs=(P(), P("scene")), out_specs=P())
+    on_devices = jax.shard_map(step, mesh=mesh, check_vma=False, **specs)
     expected = jax.jit(jax.grad(loss))(vertices, yaws)
     result = jax.jit(on_devices)(vertices, yaws)
     np.testing.assert_allclose(result, expected, atol=1e-4 * np.abs(expected).max())
