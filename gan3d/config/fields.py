@@ -249,12 +249,9 @@ class Config:
         minimum=1e-6,
         maximum=1,
     )
-    learning_rate_hold_images: int = _field(
-        0, "images seen until they begin to fall", minimum=0, maximum=_COUNT
-    )
     learning_rate_decay_images: int = _field(
         96000,
-        "images from then on until they have fallen to that part, along a cosine",
+        "images seen until they have fallen to it, along a cosine",
         minimum=1,
         maximum=_COUNT,
     )

@@ -103,12 +103,8 @@ def assemble(config: Config) -> Parts:
 
 def _adam(config: Config, rate: float) -> optax.GradientTransformation:
     if config.learning_rate_floor < 1:
-        hold, fall = (
-            math.ceil(images / config.batch)
-            for images in (config.learning_rate_hold_images, config.learning_rate_decay_images)
-        )
-        falling = optax.cosine_decay_schedule(rate, fall, config.learning_rate_floor)
-        rate = optax.join_schedules([optax.constant_schedule(rate), falling], [hold])
+        steps = math.ceil(config.learning_rate_decay_images / config.batch)
+        rate = optax.cosine_decay_schedule(rate, steps, config.learning_rate_floor)
     return optax.adam(rate, b1=0.0, b2=config.adam_beta2, eps=1e-8)
 
 
