@@ -2,8 +2,11 @@
 
 | preset   | data             | size | for | images     | state                                   |
 |----------|------------------|------|-----|------------|-----------------------------------------|
-| demo     | procedural heads | 32   | CPU | 96,000     | 10 to 25 minutes on two cores; 5 seeds: |
+| demo     | procedural heads | 32   | CPU | 96,000     | 8 to 25 minutes on two cores; 5 seeds:  |
 |          |                  |      |     |            | IoU .966 / .965, MAD 10.3 / 5.9 degrees |
+| heads32  | procedural heads | 32   | CPU | 384,000    | 70 minutes on two cores; seed 0:        |
+|          |                  |      |     |            | IoU .983 / .976, MAD 6.2 / 2.9 degrees, |
+|          |                  |      |     |            | 1-NNA .83                               |
 | heads64  | procedural heads | 64   | GPU | 530,000    | 6 minutes on an H100, shared; seed 0:   |
 |          |                  |      |     |            | IoU .984 / .982, MAD 3.0 / 2.5 degrees, |
 |          |                  |      |     |            | 1-NNA .68                               |
