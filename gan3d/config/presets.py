@@ -35,19 +35,24 @@ from gan3d.config.fields import Config, reject_unknown
 
 _DEMO = Config()
 
-# What a CPU makes of the recipe of heads64 in an hour or two.
-_HEADS32 = dataclasses.replace(
-    _DEMO,
-    preset="heads32",
-    images=384_000,
-    discriminator_width=64,
+# What makes good heads at any size: no sides to choose between, and a discriminator that compares
+# images, with penalties that fall.
+_HEADS: dict[str, Any] = dict(
     mbstd_group_size=8,
-    num_heads=65_536,
     mirror_shape=True,
     mirror_texture=True,
     penalty_floor=0.1,
-    penalty_decay_images=240_000,
     fold_weight=100.0,
+)
+
+_HEADS32 = dataclasses.replace(
+    _DEMO,
+    **_HEADS,
+    preset="heads32",
+    images=384_000,
+    discriminator_width=64,
+    num_heads=65_536,
+    penalty_decay_images=240_000,
     ema_halflife_images=20_000,
     log_interval_images=3_200,
     sheet_interval_images=24_000,
@@ -71,20 +76,16 @@ _GPU = dataclasses.replace(
 
 _HEADS64 = dataclasses.replace(
     _GPU,
+    **_HEADS,
     preset="heads64",
     images=530_000,
     latent_size=128,
     discriminator_width=256,
-    mbstd_group_size=8,
     precision="bfloat16",
     num_heads=131_072,
-    mirror_shape=True,
-    mirror_texture=True,
     r1_gamma=0.4,
     r2_gamma=0.4,
-    penalty_floor=0.1,
     penalty_decay_images=300_000,
-    fold_weight=100.0,
     smoothness_hold_images=80_000,
     smoothness_halflife_images=10_000,
     ema_halflife_images=50_000,

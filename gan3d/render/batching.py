@@ -243,8 +243,7 @@ def materialized(tree: Any, marker: jax.Array | None = None) -> Any:
     def pass_on(marker, *leaves):
         return leaves
 
-    stored = platform_dependent(*alike((marker, *leaves)), cpu=_store, default=pass_on)
-    stored = iter(stored)
+    stored = iter(platform_dependent(*alike((marker, *leaves)), cpu=_store, default=pass_on))
     return jax.tree.unflatten(
         structure, [leaf if isinstance(leaf, int) else next(stored) for leaf in everything]
     )

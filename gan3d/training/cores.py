@@ -46,7 +46,7 @@ def available_cores() -> int:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = os.environ.get("NPROC", "")
-    return min(cores or 1, int(threads)) if threads.isdecimal() else cores or 1
+    return max(1, min(cores or 1, int(threads) if threads.isdecimal() else cores or 1))
 
 
 def useful_cores(config: Config, num_cores: int) -> int:

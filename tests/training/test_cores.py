@@ -43,6 +43,8 @@ def test_no_more_cores_than_threads(monkeypatch):
     assert available_cores() == 3
     monkeypatch.setenv("NPROC", "a few")
     assert available_cores() == 3
+    monkeypatch.setenv("NPROC", "0")
+    assert available_cores() == 1
 
 
 COUNT = """
