@@ -7,6 +7,7 @@ processes, one per host, train one run together: give each the same command and 
 
   python -m experiments.train
   python -m experiments.train --preset=faces64 --data=folder:photographs
+  python -m experiments.train --start_from=runs/demo --resolution=64 --run=runs/demo64
   python -m experiments.train --coordinator=first-host:12355 --num_processes=2 --process_id=0
 """
 
@@ -40,7 +41,7 @@ def train(config: Config, run_dir: str) -> int:
     import jax  # slow imports, after the flags are known to be right
 
     from gan3d.data import UnreadableImageError
-    from gan3d.training import checkpoint, cores, directory, interruption, loop, processes
+    from gan3d.training import checkpoint, cores, directory, interruption, loop, processes, transfer
 
     cores.use_cores(config)
     try:
@@ -48,6 +49,7 @@ def train(config: Config, run_dir: str) -> int:
         validate(config, len(devices))
         if processes.is_first():
             directory.check_run_directory(run_dir, config)
+            transfer.check_start(config, run_dir)
         source = loop.open_training_source(config)
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
@@ -61,7 +63,7 @@ def train(config: Config, run_dir: str) -> int:
     )
     try:
         loop.train(config, run_dir, source)
-    except directory.RunDirectoryError as error:
+    except (directory.RunDirectoryError, transfer.TransferError) as error:
         raise UsageError(str(error)) from error
     except failures as error:
         print(f"error: {error}", file=sys.stderr)

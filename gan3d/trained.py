@@ -298,8 +298,9 @@ def load(run: str | os.PathLike[str]) -> TrainedGenerator:
     >>> print(generator)
     <TrainedGenerator tiny, 320 images seen>
     """
-    parts, params, images_seen = load_run(run)
-    return TrainedGenerator(parts, params, images_seen, pathlib.Path(run).resolve().name)
+    opened = load_run(run)
+    name = pathlib.Path(run).resolve().name
+    return TrainedGenerator(opened.parts, opened.ema_params, opened.images_seen, name)
 
 
 def load_pretrained(name: str) -> TrainedGenerator:

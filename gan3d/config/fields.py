@@ -80,6 +80,12 @@ class Config:
         may_change=True,
     )
 
+    start_from: str = _field(
+        "",
+        "run directory, or export, whose trained networks this run begins with, its schedules of "
+        "smoothness, penalties and blur at their ends; '' = new networks",
+    )
+
     yaw_degrees: float = _field(
         90.0, "viewpoint prior: yaw uniform in +-this", minimum=0, maximum=180
     )

@@ -72,8 +72,11 @@ def _draw_randomness(parts: Parts, key, num: int) -> Randomness | None:
     return Randomness(z, crossover, jax.random.split(noise_key, num))
 
 
-def draw_images(parts: Parts, params, latents: Latents, images_seen):
-    """x = R(G(z), v) for a batch -> (Drawn, metrics); the priors' weights follow images seen."""
+def draw_images(parts: Parts, params, latents: Latents, age):
+    """x = R(G(z), v) for a batch -> (Drawn, metrics); the priors' weights follow the networks' age.
+
+    See `transfer.network_age`.
+    """
     stage = parts.stage
     scenes = jax.vmap(lambda z, random: generate(parts, params, z, random))(
         latents.z, latents.random
@@ -81,7 +84,7 @@ def draw_images(parts: Parts, params, latents: Latents, images_seen):
     views = place_views(parts, params, latents.view_quantiles.T)
     pictures = jax.vmap(lambda scene, view: render_scene(scene, view, stage))(scenes, views)
     values = _prior_values(parts, pictures.vertices)
-    weights = _prior_weights(parts, images_seen)
+    weights = _prior_weights(parts, age)
     prior = sum(weights[name] * value for name, value in values.items())
     radius = jnp.linalg.norm(jax.lax.stop_gradient(pictures.vertices), axis=-1).mean()
     metrics = {**values, "coverage": pictures.alpha.mean(), "radius": radius}
@@ -104,10 +107,10 @@ def _prior_values(parts: Parts, vertices) -> dict[str, Any]:
     return {name: term(vertices).mean() for name, term in terms.items()}
 
 
-def _prior_weights(parts: Parts, images_seen) -> dict[str, Any]:
+def _prior_weights(parts: Parts, age) -> dict[str, Any]:
     config = parts.config
     smoothness = smoothness_fraction(
-        images_seen,
+        age,
         config.smoothness_hold_images,
         config.smoothness_halflife_images,
         config.smoothness_floor,

@@ -68,6 +68,7 @@ def train(
 
     Raises:
       ValueError: the configuration is not valid.
+      TransferError: the run that config.start_from names cannot be begun with; a ValueError.
       RunDirectoryError: the directory belongs to another run, or cannot be written.
       CheckpointError: there are checkpoints, but this run cannot continue from them.
       FloatingPointError: a loss or a parameter is not finite; that state is not saved. With

@@ -27,6 +27,7 @@ from gan3d.training.directory import (
 from gan3d.training.metrics import METRICS_NAME, MetricsWriter, read_metrics
 from gan3d.training.rollbacks import read_rollbacks, write_rollbacks
 from gan3d.training.state import TrainState
+from gan3d.training.transfer import first_state
 from gan3d.visualize import sample_sheet, save_png
 
 _SHEET_ROWS = 6
@@ -70,15 +71,23 @@ class Record(contextlib.ExitStack):
         self._write_sheet = _sheet_writer(parts, self.directory / SHEETS_NAME)
 
     def restore(self) -> TrainState:
-        """The state to go on from, as numpy arrays: the newest checkpoint's, or the first."""
+        """The state to go on from, as numpy arrays: the newest checkpoint's, or the first.
+
+        Raises:
+          CheckpointError: see `Checkpoints.restore_latest`.
+          TransferError: the run does not fit that its first state is to be made from.
+        """
         seed = self._parts.config.seed
         # Shapes alone: initialising takes a while, and a run that resumes needs no values.
         template = jax.eval_shape(lambda: init_state(self._parts, seed))
         restored = self._checkpoints.restore_latest(template)
         if restored is not None:
             return restored[0]
+        state, told = first_state(self._parts)
+        if told:
+            self.say(told)
         # Copies: the step, to which the state is donated, wants no buffer twice.
-        return jax.tree.map(np.array, jax.device_get(init_state(self._parts, seed)))
+        return jax.tree.map(np.array, jax.device_get(state))
 
     def read_rollbacks(self) -> list[int]:
         """Where the run went back to."""

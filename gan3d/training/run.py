@@ -27,11 +27,13 @@ class Run(NamedTuple):
     Attributes:
       parts: what `assemble` builds from the run's own configuration.
       ema_params: averaged generator parameters of the newest readable checkpoint.
+      discriminator_params: of the same checkpoint; None = of an export, which has none.
       images_seen: images seen by then.
     """
 
     parts: Parts
     ema_params: Any
+    discriminator_params: Any | None
     images_seen: int
 
 
@@ -44,6 +46,21 @@ def load_run(run_dir: str | os.PathLike[str]) -> Run:
       RunError: there is no such run, its configuration is unreadable, or it has no checkpoint yet.
     """
     run_dir = pathlib.Path(run_dir)
+    parts = assemble(read_config(run_dir))
+    if (run_dir / CHECKPOINTS_NAME).is_dir():
+        return _from_checkpoint(run_dir, parts)
+    if (run_dir / PARAMETERS_NAME).is_file():
+        return _from_parameters(run_dir / PARAMETERS_NAME, parts)
+    raise _no_checkpoint(run_dir)
+
+
+def read_config(run_dir: str | os.PathLike[str]) -> config_lib.Config:
+    """The configuration of a run or an export.
+
+    Raises:
+      RunError: there is no such run, or its configuration is unreadable.
+    """
+    run_dir = pathlib.Path(run_dir)
     if not run_dir.is_dir():
         raise RunError(f"there is no run {run_dir}: train one with python -m experiments.train")
     config_path = run_dir / CONFIG_NAME
@@ -54,13 +71,7 @@ def load_run(run_dir: str | os.PathLike[str]) -> Run:
         config_lib.validate(config)
     except ValueError as error:
         raise RunError(f"{config_path} is not a configuration of this version: {error}") from error
-
-    parts = assemble(config)
-    if (run_dir / CHECKPOINTS_NAME).is_dir():
-        return Run(parts, *_from_checkpoint(run_dir, parts))
-    if (run_dir / PARAMETERS_NAME).is_file():
-        return Run(parts, *_from_parameters(run_dir / PARAMETERS_NAME, parts))
-    raise _no_checkpoint(run_dir)
+    return config
 
 
 def flat_parameters(params: Any) -> dict[str, Any]:
@@ -69,7 +80,7 @@ def flat_parameters(params: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def _from_parameters(path: pathlib.Path, parts: Parts) -> tuple[Any, int]:
+def _from_parameters(path: pathlib.Path, parts: Parts) -> Run:
     try:
         arrays = read_arrays(path)
     except ExportError as error:
@@ -84,10 +95,10 @@ def _from_parameters(path: pathlib.Path, parts: Parts) -> tuple[Any, int]:
         jax.tree.structure(template),
         [jnp.asarray(arrays[name], leaf.dtype) for name, leaf in wanted.items()],
     )
-    return params, int(arrays[IMAGES_SEEN])
+    return Run(parts, params, None, int(arrays[IMAGES_SEEN]))
 
 
-def _from_checkpoint(run_dir: pathlib.Path, parts: Parts) -> tuple[Any, int]:
+def _from_checkpoint(run_dir: pathlib.Path, parts: Parts) -> Run:
     template = jax.eval_shape(lambda: init_state(parts, parts.config.seed))
     # Read only: the run may still be going on, and is left as it was found.
     with Checkpoints(run_dir / CHECKPOINTS_NAME, read_only=True) as checkpoints:
@@ -98,7 +109,7 @@ def _from_checkpoint(run_dir: pathlib.Path, parts: Parts) -> tuple[Any, int]:
     if restored is None:
         raise _no_checkpoint(run_dir)
     state, images_seen = restored
-    return state.ema_params, int(images_seen)
+    return Run(parts, state.ema_params, state.discriminator_params, int(images_seen))
 
 
 def _no_checkpoint(run_dir: pathlib.Path) -> RunError:

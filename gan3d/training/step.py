@@ -30,6 +30,7 @@ from gan3d.training.blur import blurred_score
 from gan3d.training.drawing import Drawn, draw_images, draw_latents
 from gan3d.training.gradients import discriminator_gradients, generator_image_gradients
 from gan3d.training.state import TrainState
+from gan3d.training.transfer import network_age
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, UInt8
@@ -109,14 +110,15 @@ def step_programs(parts: Parts, axis_name: str | None = None) -> StepPrograms:
 
     def draw(params, moment, real):
         latents = draw_latents(parts, _step_key(moment), len(real), *place(moment.part))
-        images = lambda params: draw_images(parts, params, latents, moment.images_seen)  # noqa: E731
+        age = network_age(config, moment.images_seen)
+        images = lambda params: draw_images(parts, params, latents, age)  # noqa: E731
         return jax.vjp(images, params, has_aux=True)
 
     def discriminator_total(penalise):
         def gradients(params, moment, real, fake):
-            seen = moment.images_seen
-            score, precise = (blurred_score(parts, seen, exact) for exact in (False, True))
-            fraction = penalty_fraction(seen, config.penalty_floor, config.penalty_decay_images)
+            age = network_age(config, moment.images_seen)
+            score, precise = (blurred_score(parts, age, exact) for exact in (False, True))
+            fraction = penalty_fraction(age, config.penalty_floor, config.penalty_decay_images)
             of_real, of_fake = augmentations(moment, len(real))
             real, fake = of_real(_scaled(real)), of_fake(fake)
             return discriminator_gradients(
@@ -142,7 +144,7 @@ def step_programs(parts: Parts, axis_name: str | None = None) -> StepPrograms:
         return optax.apply_updates(params, updates), optimizer_state, probability, metrics
 
     def image_gradients(params, moment, real, fake):
-        score = blurred_score(parts, moment.images_seen)
+        score = blurred_score(parts, network_age(config, moment.images_seen))
         of_real, of_fake = augmentations(moment, len(real))
         fake, pull_back = jax.vjp(of_fake, fake)
         real = of_real(_scaled(real))
@@ -158,7 +160,8 @@ def step_programs(parts: Parts, axis_name: str | None = None) -> StepPrograms:
         updates, optimizer_state = optimizer.update(gradients, optimizer_state)
         params = optax.apply_updates(params, updates)
         images_seen = images_seen + config.batch
-        decay = ema_decay(config.batch, images_seen, config.ema_halflife_images)
+        age = network_age(config, images_seen)
+        decay = ema_decay(config.batch, age, config.ema_halflife_images)
         average = optax.incremental_update(params, average, 1 - decay)
         return images_seen, params, average, optimizer_state, metrics
 

@@ -51,6 +51,7 @@ def trained(monkeypatch):
         (["--data=tfds:a:b:c:d"], "data must be of the form tfds:NAME"),
         (["--data=folder:no/such/folder"], "data must name an existing folder"),
         (["--preset=faces64"], "data must name a folder, as in folder:PATH"),
+        (["--start_from=no/such/run"], "start_from: there is no run no/such/run"),
         (["--mirror=perhaps"], "--mirror=perhaps"),
         (["--colour=red"], "Unknown command line flag 'colour'"),
         (["demo"], "unexpected argument 'demo'; flags look like --name=value"),

@@ -89,6 +89,7 @@ def install(monkeypatch):
     log = lambda writer, images, w: writer.write(images, {"dashboard/w": w.sum()})  # noqa: E731
     replacements = dict(
         init_state=init_state,
+        first_state=lambda parts: (init_state(parts, parts.config.seed), ""),
         sample_scenes=lambda parts, params, key, num: params["w"],
         draw_views=lambda parts, params, key, num: None,
         dashboard_reader=lambda parts: lambda params: params["w"],

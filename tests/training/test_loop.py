@@ -61,6 +61,20 @@ def test_a_longer_run_equals_one_go(tmp_path):
     assert others == dashboards(tmp_path / "whole")
 
 
+def test_a_run_that_begins_as_another_says_so_once(tmp_path, capsys, monkeypatch):
+    def first_state(parts):
+        state = fake_step.init_state(parts, 0)
+        w = np.full(3, 7.0, np.float32)
+        return state.replace(generator_params={"w": w}, ema_params={"w": w}), "as another"
+
+    monkeypatch.setattr(record, "first_state", first_state)
+    loop.train(make_config(images=32), tmp_path, CountingSource())
+    assert capsys.readouterr().out.splitlines()[0] == "as another"
+    assert dashboards(tmp_path)[0] == (0, 21)
+    loop.train(make_config(), tmp_path, CountingSource())
+    assert "as another" not in capsys.readouterr().out
+
+
 def test_another_seed_is_another_run(tmp_path):
     first = loop.train(make_config(seed=0), tmp_path / "0", CountingSource())
     second = loop.train(make_config(seed=1), tmp_path / "1", CountingSource())
