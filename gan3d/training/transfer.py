@@ -146,15 +146,11 @@ def grown_discriminator(new: Any, old: Any) -> Any:
     new, old = _flat(new), _flat(old)
     more = (_num_convs(new) - _num_convs(old)) // _BLOCK_CONVS
     # Counted from the coarse end, where networks for different resolutions are alike.
-    first = max(1, 1 + _BLOCK_CONVS * more)
-    values = {
-        name: old[_shifted(name, -_BLOCK_CONVS * more)]
-        for name in new
-        if not name.startswith("Conv_") or _index(name) >= first
-    }
-    if more == 0:
-        values |= {name: old[name] for name in new if name not in values}
-    values = {**new, **values}
+    first_kept = max(1, 1 + _BLOCK_CONVS * more) if more else 0
+    values = {}
+    for name, initial in new.items():
+        is_kept = not name.startswith("Conv_") or _index(name) >= first_kept
+        values[name] = old[_shifted(name, -_BLOCK_CONVS * more)] if is_kept else initial
     if more > 0:
         values |= _passing_on(new, old, more)
     return _nested({name: jnp.asarray(values[name]) for name in new})
