@@ -16,6 +16,7 @@ from gan3d.training import transfer
 from gan3d.training.assemble import Parts, assemble, init_state
 from gan3d.training.directory import replace_arrays
 from gan3d.training.run import flat_parameters, load_run
+from gan3d.training.step import step_programs
 from gan3d.training.transfer import (
     TransferError,
     check_start,
@@ -228,3 +229,14 @@ def test_schedules_of_the_beginning_are_over():
     assert network_age(TINY, images) == 640
     old = network_age(dataclasses.replace(TINY, start_from="runs/other"), images)
     assert old.dtype == jnp.int32 and old > 10**9
+
+
+@pytest.mark.parametrize(("start_from", "halflife"), [("", 2.6), ("runs/other", 5000)])
+def test_the_average_of_trained_networks_is_long_from_the_first_step(start_from, halflife):
+    parts = assemble(dataclasses.replace(TINY, start_from=start_from))
+    params, average = {"w": jnp.ones(2)}, {"w": jnp.zeros(2)}
+    optimizer_state = parts.generator_optimizer.init(params)
+    total = ({"w": jnp.zeros(2)}, {})
+    update = step_programs(parts).update_generator
+    _, _, average, _, _ = update(jnp.int32(0), params, average, optimizer_state, total)
+    np.testing.assert_allclose(average["w"], 1 - 0.5 ** (16 / halflife), rtol=1e-3)
