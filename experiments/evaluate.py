@@ -10,7 +10,8 @@ run's own scores to its evaluations.jsonl, whose curves `experiments.curves` dra
 The columns: the run's samples | what an untrained generator gives | the mean of other ground-truth
 heads, as the best that a single shape can do | other heads, as the ceiling that so many samples
 allow | a plane in the truth's outline, for the errors of depth | the truth itself | one viewpoint
-for all pictures. Shapes are compared as mean pictures and, --clouds of them, as point clouds;
+for all pictures. Shapes are compared as mean pictures, by their radii (is it the mean, the variety
+or something else that tells them from true ones?) and, --clouds of them, as point clouds;
 --pictures by sliced Wasserstein distance, and FID and KID if asked for; and a network that learned
 the viewpoint from generated pictures alone is asked for that of true ones. Of a run on photographs,
 whose shapes are not known, the pictures alone are compared, with photographs of the training set.

@@ -22,18 +22,22 @@ from experiments.evaluation_families import (
 from gan3d.data.heads import MAP_SIZE, HeadsSource
 from gan3d.evaluation import (
     CloudSampling,
+    compare_radii,
     constant_pose_errors,
     geometry_report,
     image_scores,
     inception_features,
     measure,
+    mesh_vertices,
     pose_errors,
     report_picture,
+    sphere_directions,
+    surface_radii,
     train_pose_regressor,
 )
 from gan3d.evaluation.geometry import EVALUATION_RESOLUTION
 from gan3d.evaluation.pose_network import BATCH as POSE_BATCH
-from gan3d.scene import View, make_stage
+from gan3d.scene import Scene, Stage, View, make_stage
 from gan3d.training.run import Run, RunError
 
 if TYPE_CHECKING:
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 Scores = dict[str, dict[str, float | None]]
 _POSE_STREAM = 1  # folded into the seed's key
+_RADIAL_DIRECTIONS = 500
+_REFERENCE_FACTOR = 4  # heads that say what the true mean and modes are, over samples
 _MAX_POSE_PICTURES = 4096  # that a network learns from
 
 
@@ -82,18 +88,42 @@ def _shapes(run: Run, effort: Effort, seed: int, report: Report):
     rng = np.random.default_rng(seed)
     sampling = CloudSampling(effort.clouds, effort.points, rng) if effort.clouds else None
     single = sampling and sampling._replace(shapes=1)
-    measured = functools.partial(measure, start_radius=parts.config.start_radius, sampling=sampling)
+    measured = functools.partial(measure, start_radius=parts.config.start_radius)
     generated = generated_scenes(parts, run.ema_params, num, seed)
-    others = true_heads(num, seed, first=num)
-    start, mean_head = parts.start_surface, mean_surface(others)
-    families = {
-        "run": measured(generated, parts.stage),
-        "untrained": measured([plain(start, generated[0])], parts.stage, sampling=single),
-        "mean head": measured([plain(mean_head, others[0])], head_stage, sampling=single),
-        "other heads": measured(others, head_stage),
+    heads, others = true_heads(num, seed, first=0), true_heads(num, seed, first=num)
+    alone = {
+        "untrained": ([plain(parts.start_surface, generated[0])], parts.stage),
+        "mean head": ([plain(mean_surface(others), others[0])], head_stage),
     }
-    truth = measured(true_heads(num, seed, first=0), head_stage)
-    return geometry_report(families, truth, report), report_picture(families, truth)
+    shapes = {"run": (generated, parts.stage), **alone, "other heads": (others, head_stage)}
+    families = {
+        name: measured(*family, sampling=single if name in alone else sampling)
+        for name, family in shapes.items()
+    }
+    truth = measured(heads, head_stage, sampling=sampling)
+    scores = geometry_report(families, truth, report)
+    _merge(scores, _radii(shapes, heads, head_stage, seed, report))
+    return scores, report_picture(families, truth)
+
+
+def _radii(
+    families: Mapping[str, tuple[list[Scene], Stage]],
+    heads: list[Scene],
+    head_stage: Stage,
+    seed: int,
+    report: Report,
+) -> dict[str, dict[str, float]]:
+    """How the families' shapes differ from the heads', by mean, variety and wandering."""
+    num = sum(len(batch.surface) for batch in heads)
+    report(f"radii: against {_REFERENCE_FACTOR * num} more heads")
+    directions = sphere_directions(_RADIAL_DIRECTIONS)
+
+    def radii(scenes: list[Scene], stage: Stage) -> np.ndarray:
+        return surface_radii(mesh_vertices(scenes, stage), stage.topology.faces, directions)
+
+    reference = true_heads(_REFERENCE_FACTOR * num, seed, first=2 * num)
+    measured = {name: radii(*family) for name, family in families.items()}
+    return compare_radii(measured, radii(heads, head_stage), radii(reference, head_stage))
 
 
 def _shapes_alone(run: Run, effort: Effort, seed: int, report: Report):

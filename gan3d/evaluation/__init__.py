@@ -38,6 +38,11 @@ from gan3d.evaluation.pose import pose_errors as pose_errors
 from gan3d.evaluation.pose_network import PoseNetwork as PoseNetwork
 from gan3d.evaluation.pose_network import PoseRegressor as PoseRegressor
 from gan3d.evaluation.pose_network import train_pose_regressor as train_pose_regressor
+from gan3d.evaluation.radial import Modes as Modes
+from gan3d.evaluation.radial import compare_radii as compare_radii
+from gan3d.evaluation.radial import principal_modes as principal_modes
+from gan3d.evaluation.radial import sphere_directions as sphere_directions
+from gan3d.evaluation.radial import surface_radii as surface_radii
 from gan3d.evaluation.reconstruction import PosedScenes as PosedScenes
 from gan3d.evaluation.reconstruction import constant_depth_errors as constant_depth_errors
 from gan3d.evaluation.reconstruction import reconstruction_errors as reconstruction_errors
@@ -48,6 +53,7 @@ from gan3d.evaluation.report import report_picture as report_picture
 from gan3d.evaluation.sliced_wasserstein import patch_distances as patch_distances
 from gan3d.evaluation.table import format_table as format_table
 from gan3d.evaluation.views import SceneViews as SceneViews
+from gan3d.evaluation.views import mesh_vertices as mesh_vertices
 from gan3d.evaluation.views import scene_views as scene_views
 
 __all__ = [
@@ -55,6 +61,7 @@ __all__ = [
     "CloudSampling",
     "Measurement",
     "MissingFeaturesError",
+    "Modes",
     "PoseNetwork",
     "PoseRegressor",
     "PosedScenes",
@@ -65,6 +72,7 @@ __all__ = [
     "chamfer_distance",
     "compare_clouds",
     "compare_poses",
+    "compare_radii",
     "constant_depth_errors",
     "constant_pose_errors",
     "coverage",
@@ -83,19 +91,23 @@ __all__ = [
     "kernel_distance",
     "mean_angle_deviation",
     "measure",
+    "mesh_vertices",
     "minimum_matching_distance",
     "one_nearest_neighbour_accuracy",
     "pairwise_chamfer",
     "patch_distances",
     "pose_errors",
+    "principal_modes",
     "reconstruction_errors",
     "report_picture",
     "sample_surface",
     "scale_invariant_depth_error",
     "scene_views",
     "silhouette_iou",
+    "sphere_directions",
     "subset_kernel_distance",
     "surface_chamfer_distance",
+    "surface_radii",
     "train_pose_regressor",
     "umeyama",
 ]

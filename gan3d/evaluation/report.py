@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
 import numpy as np
 
 from gan3d.evaluation import geometry
@@ -14,8 +13,8 @@ from gan3d.evaluation.cloud_report import CloudSampling, compare_clouds, sample_
 from gan3d.evaluation.dashboard import degeneracy
 from gan3d.evaluation.depth import mean_angle_deviation, scale_invariant_depth_error
 from gan3d.evaluation.failures import failure_rates
-from gan3d.evaluation.views import scene_views
-from gan3d.scene import Scene, Stage, scene_vertices
+from gan3d.evaluation.views import mesh_vertices, scene_views
+from gan3d.scene import Scene, Stage
 from gan3d.visualize import image_grid
 
 if TYPE_CHECKING:
@@ -71,8 +70,7 @@ def measure(
     """
     stage = geometry.evaluation_stage(stage)
     maps = {name: geometry.canonical_maps(scenes, stage, yaw) for name, yaw in VIEWS.items()}
-    to_vertices = jax.jit(jax.vmap(lambda surface: scene_vertices(surface, stage)))
-    vertices = np.concatenate([np.asarray(to_vertices(batch.surface)) for batch in scenes])
+    vertices = mesh_vertices(scenes, stage)
     views = scene_views(scenes, stage)
     shape = degeneracy(views, vertices, stage.topology, start_radius)
     shape |= failure_rates(views, vertices, stage.topology)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan3d.scene import Scene, Stage, View, render_background, render_scene
+from gan3d.scene import Scene, Stage, View, render_background, render_scene, scene_vertices
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -47,11 +47,10 @@ def scene_views(
     Raises:
       ValueError: if there is no scene.
 
-    >>> from gan3d.scene import scene_vertices
     >>> views: SceneViews = scene_views([scenes], evaluation_stage(stage))
     >>> print(views.image.shape, views.depth.shape)
     (2, 64, 64, 3) (2, 64, 64)
-    >>> vertices = np.stack([scene_vertices(surface, stage) for surface in scenes.surface])
+    >>> vertices = mesh_vertices([scenes], stage)
     >>> measures = degeneracy(views, vertices, stage.topology)
     >>> print(measures["hollow_share"], measures["flipped_faces"])
     0.0 0.0
@@ -60,6 +59,16 @@ def scene_views(
     if not sum(len(batch.alpha) for batch in batches):
         raise ValueError("scenes must hold at least one scene; got none.")
     return SceneViews(*map(np.concatenate, zip(*batches, strict=True)))
+
+
+def mesh_vertices(scenes: Iterable[Scene], stage: Stage) -> Float[np.ndarray, "N V 3"]:
+    """Mesh vertices of every scene, world coordinates; arguments as of `scene_views`.
+
+    >>> print(mesh_vertices([scenes], stage).shape)
+    (2, 25, 3)
+    """
+    batches = [np.asarray(_to_vertices(stage)(batch.surface)) for batch in scenes]
+    return np.concatenate(batches)
 
 
 # Bounded, because every entry keeps its stage and compiled program alive.
@@ -74,3 +83,8 @@ def _renderer(stage: Stage) -> Callable[..., SceneViews]:
         return SceneViews(shown.image, background, shown.alpha, depth)
 
     return jax.jit(jax.vmap(show, in_axes=(0, None, None)))
+
+
+@functools.lru_cache(maxsize=8)
+def _to_vertices(stage: Stage) -> Callable[[Array], Array]:
+    return jax.jit(jax.vmap(lambda surface: scene_vertices(surface, stage)))

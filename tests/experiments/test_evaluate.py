@@ -89,6 +89,16 @@ def test_baselines_are_ordered_and_point_clouds_are_compared(evaluated):
     assert scores["other heads"]["background_distance"] > 0.1
 
 
+def test_radii_say_how_shapes_differ(evaluated):
+    scores = evaluated[0]["scores"]
+    assert scores["untrained"]["radial_offset"] > 3 * scores["other heads"]["radial_offset"]
+    assert scores["mean head"]["radial_offset"] < scores["untrained"]["radial_offset"]
+    assert scores["mean head"]["radial_variety"] == pytest.approx(0, abs=1e-9)
+    assert 0.3 < scores["other heads"]["radial_variety"] < 3
+    assert scores["run"]["radial_one_nna"] == 1
+    assert "radial_one_nna" not in scores["mean head"] and "radial_offset" not in scores["truth"]
+
+
 def test_pictures_and_viewpoints_are_compared(evaluated):
     scores = evaluated[0]["scores"]
     for name in ("run", "untrained", "other heads"):
