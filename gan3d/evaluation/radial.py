@@ -151,9 +151,11 @@ def compare_radii(
     Returns:
       By family:
 
-      radial_offset: RMS over the directions of the difference of the means, world units.
+      radial_offset_percent: RMS over the directions of the difference of the means, in percent of
+        the mean true radius.
       radial_variety: standard deviation within the true modes over the true one.
-      radial_wandering: RMS of what is outside of the true modes, the means apart, world units.
+      radial_wandering_percent: RMS of what is outside of the true modes, the means apart, in
+        percent of the mean true radius.
       radial_one_nna: 1-NNA of the radii, distances RMS; then as it would be with the right mean
         (radial_one_nna_mean), with the right standard deviation in each mode too
         (radial_one_nna_variety), and with nothing outside of the modes (radial_one_nna_modes).
@@ -163,11 +165,11 @@ def compare_radii(
       ValueError: radii along different directions, or a reference of one shape.
 
     >>> rng = np.random.default_rng(0)
-    >>> true = lambda num: 1 + rng.normal(size=(num, 1)) * [0.1, 0.1, 0.0]
+    >>> true = lambda num: 1 + rng.normal(size=(num, 1)) * [0.02, 0.02, 0.0]
     >>> truth = true(50)
-    >>> scores = compare_radii({"too large": 0.5 + true(50)}, truth, true(1000))["too large"]
-    >>> print(f"{scores['radial_offset']:.1f} {scores['radial_wandering']:.1f}")
-    0.5 0.0
+    >>> scores = compare_radii({"too large": 0.1 + true(50)}, truth, true(1000))["too large"]
+    >>> print(f"{scores['radial_offset_percent']:.0f} {scores['radial_wandering_percent']:.0f}")
+    10 0
     >>> print(scores["radial_one_nna"], scores["radial_one_nna_mean"] < 0.7)
     1.0 True
     """
@@ -191,10 +193,11 @@ def _scores(radii, truth, within_truth, modes: Modes) -> dict[str, float]:
     within = (radii - mean) @ modes.directions.T
     outside = radii - mean - within @ modes.directions
     deviation = within.std(axis=0)
+    percent = 100 / modes.mean.mean()
     scores = {
-        "radial_offset": _rms(mean - modes.mean),
+        "radial_offset_percent": percent * _rms(mean - modes.mean),
         "radial_variety": float(np.sqrt((deviation**2).sum() / (modes.deviation**2).sum())),
-        "radial_wandering": _rms(outside),
+        "radial_wandering_percent": percent * _rms(outside),
     }
     if len(radii) < 2 or not np.ptp(radii, axis=0).any():
         return scores

@@ -99,10 +99,12 @@ def test_every_fault_is_told_and_undone_by_its_own_correction():
     families = {name: family(rng, 150, **fault) for name, fault in faults.items()}
     scores = compare_radii(families, family(rng, 150), family(rng, 2000))
     for name, found in scores.items():
-        assert found["radial_offset"] == pytest.approx(0.03 if name == "offset" else 0, abs=0.005)
+        assert found["radial_offset_percent"] == pytest.approx(
+            3 if name == "offset" else 0, abs=0.5
+        )
         assert found["radial_variety"] == pytest.approx(0.2 if name == "spread" else 1, rel=0.15)
-        wandering = 0.03 if name == "wandering" else 0
-        assert found["radial_wandering"] == pytest.approx(wandering, abs=0.005)
+        wandering = 3 if name == "wandering" else 0
+        assert found["radial_wandering_percent"] == pytest.approx(wandering, abs=0.5)
     accuracies = [
         [found[f"radial_one_nna{part}"] for part in ("", "_mean", "_variety", "_modes")]
         for found in scores.values()
@@ -117,8 +119,8 @@ def test_every_fault_is_told_and_undone_by_its_own_correction():
 def test_a_family_of_one_shape_has_no_accuracy():
     rng = np.random.default_rng(0)
     one = compare_radii({"one": np.ones((3, 50))}, family(rng, 5), family(rng, 20))["one"]
-    assert set(one) == {"radial_offset", "radial_variety", "radial_wandering"}
-    assert one["radial_variety"] == one["radial_wandering"] == 0
+    assert set(one) == {"radial_offset_percent", "radial_variety", "radial_wandering_percent"}
+    assert one["radial_variety"] == one["radial_wandering_percent"] == 0
 
 
 def test_mistakes_are_named():
