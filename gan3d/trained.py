@@ -224,7 +224,7 @@ class TrainedGenerator:
 def map_latent(parts: Parts, params: Any, z: Float[Array, "Z"]) -> Float[Array, "W"]:
     """w of one latent."""
     config = parts.config
-    network = MappingNetwork(config.latent_size, config.mapping_layers)
+    network = MappingNetwork(config.latent_size, config.mapping_layers, config.shape_latent_size)
     variables = {"params": params.get("mapping", {})}  # none without layers
     return network.apply(variables, z[: config.latent_size])
 

@@ -133,6 +133,13 @@ class Config:
     )
 
     latent_size: int = _field(64, "size of the object's latent z", minimum=1, maximum=4096)
+    shape_latent_size: int = _field(
+        0,
+        "of these, leading entries that the shape depends on alone: the others can only paint; "
+        "0 = all of them do both",
+        minimum=0,
+        maximum=4096,
+    )
     background_latent_size: int = _field(
         16, "size of the background's latent", minimum=1, maximum=4096
     )
@@ -324,6 +331,11 @@ def validate(config: Config, num_devices: int = 1) -> None:
     if config.size_min > config.size_max:
         raise ValueError(
             f"size_min must be at most size_max, got {config.size_min} > {config.size_max}"
+        )
+    if config.shape_latent_size >= config.latent_size:
+        raise ValueError(
+            "shape_latent_size must be less than latent_size, "
+            f"got {config.shape_latent_size} >= {config.latent_size}"
         )
     if config.heads_yaw_factor * config.yaw_degrees > 180:
         raise ValueError(

@@ -58,6 +58,10 @@ class Generator(nn.Module):
       texture_size: side of the texture, a power of two.
       background_size: side of the background, a power of two.
       latent_size: leading entries of z, which shape the object.
+      shape_latent_size: of these, leading entries that the shape depends on alone, through half of
+        the features and of their own part of w; the others can only paint. Paint depends on all, so
+        that any joint distribution of shape and paint can still be had. 0 = all entries and all
+        features do both.
       background_latent_size: remaining entries of z, which paint the background.
       mapping_layers: layers of the mapping network.
       width: half the largest number of feature channels.
@@ -99,6 +103,7 @@ class Generator(nn.Module):
     pyramid: bool = True
     noise: bool = False
     dtype: Any = None
+    shape_latent_size: int = 0
 
     @property
     def num_levels(self) -> int:
@@ -129,7 +134,9 @@ class Generator(nn.Module):
         return Maps(displacement, texture, background)
 
     def _styles(self, z, random):
-        mapping = MappingNetwork(self.latent_size, self.mapping_layers, name="mapping")
+        mapping = MappingNetwork(
+            self.latent_size, self.mapping_layers, self.shape_latent_size, name="mapping"
+        )
         styles = [mapping(z[: self.latent_size])] * self.num_levels
         if random is None:
             return styles
@@ -157,7 +164,7 @@ class Generator(nn.Module):
                 head = StyledConv(
                     3, 1, demodulate=False, zero_init=True, dtype=painted, name=f"shape_{size}"
                 )
-                displacement = displacement + self._gain(level, size) * head(x, w)
+                displacement = displacement + self._gain(level, size) * head(*self._own(x, w))
             if size <= self.texture_size:
                 head = StyledConv(3, 1, demodulate=False, dtype=painted, name=f"texture_{size}")
                 texture = texture + head(x, w)
@@ -165,8 +172,20 @@ class Generator(nn.Module):
 
     def _layer(self, x, w, size, key):
         """A styled convolution to the channels of a size, its noise and its activation."""
-        x = StyledConv(self._channels(size), padding=self.padding, dtype=self.dtype)(x, w)
+        conv = lambda features: StyledConv(features, padding=self.padding, dtype=self.dtype)  # noqa: E731
+        features = self._channels(size)
+        if self.shape_latent_size:
+            half = features // 2
+            x = jnp.concatenate([conv(half)(*self._own(x, w)), conv(features - half)(x, w)], -1)
+        else:
+            x = conv(features)(x, w)
         return activate(Noise()(x, key) if self.noise else x)
+
+    def _own(self, x, w):
+        """The features that the shape is made of, and the style that they depend on."""
+        if not self.shape_latent_size:
+            return x, w
+        return x[..., : x.shape[-1] // 2], w[: self.shape_latent_size]
 
     def _gain(self, level, size):
         if self.pyramid:

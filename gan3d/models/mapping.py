@@ -18,8 +18,10 @@ class MappingNetwork(nn.Module):
     """Fully connected network on the normalised latent.
 
     Attributes:
-      features: size of every layer and of w.
+      features: size of z, of every layer and of w.
       num_layers: 0 returns the normalised latent.
+      shape_features: leading entries of w that depend on as many leading entries of z alone, and
+        the others on the others, by networks of their own; 0 = all depend on all.
 
     >>> network = MappingNetwork(features=4, num_layers=0)
     >>> print(network.apply({}, jnp.full(4, 3.0)))  # without layers, normalised only
@@ -32,11 +34,18 @@ class MappingNetwork(nn.Module):
 
     features: int
     num_layers: int
+    shape_features: int = 0
 
     @nn.compact
     def __call__(self, z: Float[Array, "Z"]) -> Float[Array, "W"]:
+        if not self.shape_features:
+            return self._map(z)
+        parts = jnp.split(z, [self.shape_features])
+        return jnp.concatenate([self._map(part) for part in parts])
+
+    def _map(self, z: Float[Array, "P"]) -> Float[Array, "P"]:
         w = z * jax.lax.rsqrt(jnp.mean(z**2) + 1e-8)
         for _ in range(self.num_layers):
             # The slow rate keeps w's distribution stable under the large style gradients.
-            w = activate(Dense(self.features, rate=0.01)(w))
+            w = activate(Dense(z.size, rate=0.01)(w))
         return w

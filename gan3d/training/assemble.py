@@ -76,6 +76,7 @@ def assemble(config: Config) -> Parts:
         texture_size=config.texture_size,
         background_size=config.background_size,
         latent_size=config.latent_size,
+        shape_latent_size=config.shape_latent_size,
         background_latent_size=config.background_latent_size,
         mapping_layers=config.mapping_layers,
         width=config.generator_width,

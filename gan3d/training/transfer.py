@@ -32,6 +32,7 @@ _SAME = (
     "chart",
     "background_size",
     "latent_size",
+    "shape_latent_size",
     "background_latent_size",
     "mapping_layers",
     "generator_width",
