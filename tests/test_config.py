@@ -61,6 +61,10 @@ def test_json_whole_numbers_may_stand_for_floats():
             "mbstd_group_size must divide the 4 images that a device judges at once, got 8",
         ),
         ({"size_min": 0.9, "size_max": 0.5}, "size_min must be at most size_max"),
+        (
+            {"shape_latent_size": 64},
+            "shape_latent_size must be less than latent_size, got 64 >= 64",
+        ),
         ({"data": "folder:"}, "data must name a folder"),
         ({"view_prior": "normal"}, "view_prior must be one of uniform, gaussian, learned"),
         ({"heads_yaw_factor": 2.5}, "heads_yaw_factor * yaw_degrees must be at most 180, got 2.5 "),

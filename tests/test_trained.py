@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import trimesh
-from saved_run import save_run
+from saved_run import TINY, save_run
 
 import gan3d
 from gan3d.mesh_files import load_mesh
@@ -47,6 +47,18 @@ def test_scenes_are_those_of_training(generator, z, scenes):
     expected = jax.jit(lambda one: generate(generator.parts, generator.params, one))(z[1])
     for actual, right in zip(scenes, expected, strict=True):
         np.testing.assert_allclose(actual[1], right, atol=1e-5)
+
+
+def test_shape_latents_alone_move_the_shape(tmp_path):
+    save_run(tmp_path / "apart", dataclasses.replace(TINY, shape_latent_size=2))
+    generator = gan3d.load(tmp_path / "apart")
+    z = generator.sample(jax.random.key(0), 1)[0]
+    scene, painted = generator.scene(z), generator.scene(z.at[2:].multiply(-1))
+    expected = jax.jit(lambda one: generate(generator.parts, generator.params, one))(z)
+    for actual, right in zip(scene, expected, strict=True):
+        np.testing.assert_allclose(actual, right, atol=1e-5)
+    np.testing.assert_array_equal(painted.surface, scene.surface)
+    assert np.abs(painted.texture - scene.texture).max() > 0.01
 
 
 def test_one_scene_is_that_of_the_batch(generator, z, scenes):

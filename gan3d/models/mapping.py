@@ -18,7 +18,7 @@ class MappingNetwork(nn.Module):
     """Fully connected network on the normalised latent.
 
     Attributes:
-      features: size of z, of every layer and of w.
+      features: size of every layer and of w.
       num_layers: 0 returns the normalised latent.
       shape_features: leading entries of w that depend on as many leading entries of z alone, and
         the others on the others, by networks of their own; 0 = all depend on all.
@@ -39,13 +39,14 @@ class MappingNetwork(nn.Module):
     @nn.compact
     def __call__(self, z: Float[Array, "Z"]) -> Float[Array, "W"]:
         if not self.shape_features:
-            return self._map(z)
-        parts = jnp.split(z, [self.shape_features])
-        return jnp.concatenate([self._map(part) for part in parts])
+            return self._map(z, self.features)
+        shape, paint = jnp.split(z, [self.shape_features])
+        rest = self.features - self.shape_features
+        return jnp.concatenate([self._map(shape, self.shape_features), self._map(paint, rest)])
 
-    def _map(self, z: Float[Array, "P"]) -> Float[Array, "P"]:
+    def _map(self, z: Float[Array, "P"], features: int) -> Float[Array, "F"]:
         w = z * jax.lax.rsqrt(jnp.mean(z**2) + 1e-8)
         for _ in range(self.num_layers):
             # The slow rate keeps w's distribution stable under the large style gradients.
-            w = activate(Dense(z.size, rate=0.01)(w))
+            w = activate(Dense(features, rate=0.01)(w))
         return w

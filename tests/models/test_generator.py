@@ -130,6 +130,33 @@ def test_object_and_background_have_their_own_latents(paint, trained, z):
     assert np.abs(other_background.background - maps.background).max() > 0.05
 
 
+def test_shape_can_have_latents_of_its_own(generator, z):
+    """The others move no point, however large the parameters, and every entry paints."""
+    apart = generator.clone(shape_latent_size=2)
+    params = jax.jit(apart.init)(jax.random.key(1), z)["params"]
+    params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(2), x.shape), params)
+
+    def slopes(z):
+        maps = apart.apply({"params": params}, z)
+        return jax.tree.map(lambda x: x.reshape(-1)[:: x.size // 50], maps)
+
+    slopes = jax.tree.map(np.abs, jax.jit(jax.jacfwd(slopes))(z))
+    np.testing.assert_array_equal(slopes.displacement[:, 2:], 0)
+    assert (slopes.displacement[:, :2].max(axis=0) > 1e-3).all()
+    assert (slopes.texture[:, :LATENT].max(axis=0) > 1e-3).all()
+
+
+def test_shape_with_latents_of_its_own_mixes_styles_too(generator, z):
+    apart = generator.clone(shape_latent_size=2)
+    params = jax.jit(apart.init)(jax.random.key(1), z)["params"]
+    params = jax.tree.map(lambda x: x + jax.random.normal(jax.random.key(2), x.shape), params)
+    other = z.at[2:LATENT].multiply(-2)
+    mix = jax.jit(lambda random: apart.apply({"params": params}, z, random))
+    none, all_ = (mix(Randomness(other, level, jax.random.key(0))) for level in (9, 0))
+    np.testing.assert_array_equal(all_.displacement, none.displacement)
+    assert np.abs(all_.texture - none.texture).max() > 0.01
+
+
 def test_colours_stay_within_range(paint, trained, z):
     maps = paint(jax.tree.map(lambda x: 3 * x, trained), 10 * z)
     for colours in (maps.texture, maps.background):

@@ -38,3 +38,14 @@ def test_a_zero_latent_has_a_gradient():
     network = MappingNetwork(12, 0)
     slope = jax.jacobian(lambda z: network.apply({}, z))(jnp.zeros(12))
     np.testing.assert_allclose(slope, 1e4 * np.eye(12), rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_layers", [0, 2])
+def test_leading_entries_can_be_kept_apart(num_layers):
+    network = MappingNetwork(12, num_layers, shape_features=4)
+    params = network.init(jax.random.key(1), Z)
+    slope = np.abs(jax.jacobian(lambda z: network.apply(params, z))(Z))
+    assert slope.shape == (12, 12)
+    np.testing.assert_array_equal(slope[:4, 4:], 0)
+    np.testing.assert_array_equal(slope[4:, :4], 0)
+    assert np.median(slope[:4, :4]) > 0.01 and np.median(slope[4:, 4:]) > 0.01

@@ -195,6 +195,7 @@ def test_an_export_is_a_beginning_without_a_discriminator(export, random_beginni
     ("changes", "message"),
     [
         (dict(generator_width=8), "start_from: generator_width must be that of {run}, 4, got 8"),
+        (dict(shape_latent_size=2), "start_from: shape_latent_size must be that of {run}, 0, got"),
         (dict(chart="azimuthal"), "start_from: chart must be that of {run}, octahedral, got azi"),
         (dict(pyramid=False), "start_from: pyramid must be that of {run}, True, got False"),
     ],
