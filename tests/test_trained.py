@@ -19,14 +19,17 @@ from gan3d.training.assemble import generate
 BATCH = 3
 
 
-@pytest.fixture(scope="module")
-def generator(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("runs") / "tiny"
-    save_run(directory)
+def saved_and_opened(directory, config=TINY):
+    save_run(directory, config)
     generator = gan3d.load(directory)
     # Random parameters are as good as no mapping, whose layers have a slow rate.
     mapping = jax.tree.map(lambda a: 100 * a, generator.params["mapping"])
     return dataclasses.replace(generator, params={**generator.params, "mapping": mapping})
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory):
+    return saved_and_opened(tmp_path_factory.mktemp("runs") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +53,8 @@ def test_scenes_are_those_of_training(generator, z, scenes):
 
 
 def test_shape_latents_alone_move_the_shape(tmp_path):
-    save_run(tmp_path / "apart", dataclasses.replace(TINY, shape_latent_size=2))
-    generator = gan3d.load(tmp_path / "apart")
+    apart = dataclasses.replace(TINY, shape_latent_size=2)
+    generator = saved_and_opened(tmp_path / "apart", apart)
     z = generator.sample(jax.random.key(0), 1)[0]
     scene, painted = generator.scene(z), generator.scene(z.at[2:].multiply(-1))
     expected = jax.jit(lambda one: generate(generator.parts, generator.params, one))(z)
