@@ -21,7 +21,7 @@ import numpy as np
 from gan3d.config import Config
 from gan3d.training.assemble import Parts, init_state
 from gan3d.training.directory import CHECKPOINTS_NAME
-from gan3d.training.run import Run, RunError, load_run, read_config
+from gan3d.training.run import Run, RunError, flat_parameters, load_run, read_config
 from gan3d.training.state import TrainState
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def grown_generator(new: Any, old: Any) -> Any:
       new: initial parameters; of levels that `old` lacks all but the heads' are kept.
       old: parameters of a generator of the same widths; levels that `new` lacks are left out.
     """
-    new, old = _flat(new), _flat(old)
+    new, old = flat_parameters(new), flat_parameters(old)
 
     def value(name):
         if name in old:
@@ -144,7 +144,7 @@ def grown_discriminator(new: Any, old: Any) -> Any:
         `old` for the finer ones are left out, and the features of pixels are those of `new`.
       old: parameters of a discriminator of the same width.
     """
-    new, old = _flat(new), _flat(old)
+    new, old = flat_parameters(new), flat_parameters(old)
     more = (_num_convs(new) - _num_convs(old)) // _BLOCK_CONVS
     # Counted from the coarse end, where networks for different resolutions are alike.
     first_kept = max(1, 1 + _BLOCK_CONVS * more) if more else 0
@@ -197,10 +197,6 @@ def _why_discriminator_is_new(config: Config, other: Run) -> str:
 
 def _has_begun(run_dir: pathlib.Path) -> bool:
     return any(path.name.isdecimal() for path in (run_dir / CHECKPOINTS_NAME).glob("*"))
-
-
-def _flat(params: Any) -> _Flat:
-    return flax.traverse_util.flatten_dict(params, sep="/")
 
 
 def _nested(values: _Flat) -> Any:

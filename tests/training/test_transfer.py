@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 from saved_run import TINY, save_run
 
 from gan3d.models import judge_in_groups
@@ -16,7 +17,7 @@ from gan3d.training import transfer
 from gan3d.training.assemble import Parts, assemble, init_state
 from gan3d.training.directory import replace_arrays
 from gan3d.training.run import flat_parameters, load_run
-from gan3d.training.step import step_programs
+from gan3d.training.step import Moment, step_programs
 from gan3d.training.transfer import (
     TransferError,
     check_start,
@@ -230,6 +231,36 @@ def test_schedules_of_the_beginning_are_over():
     assert network_age(TINY, images) == 640
     old = network_age(dataclasses.replace(TINY, start_from="runs/other"), images)
     assert old.dtype == jnp.int32 and old > 10**9
+
+
+def test_smoothness_penalties_and_blur_of_a_step_follow_the_networks_age():
+    config = dataclasses.replace(TINY, blur_pixels=4.0, penalty_floor=0.1, size_weight=0.0)
+    parts = assemble(config)
+    new = step_programs(parts)
+    old = step_programs(assemble(dataclasses.replace(config, start_from="runs/other")))
+    shapes = state_shapes(parts)
+    generator = random_parameters(shapes.generator_params, seed=0)
+    discriminator = random_parameters(shapes.discriminator_params, seed=1)
+    real = jax.random.randint(jax.random.key(0), (2, 32, 32, 3), 0, 256).astype(jnp.uint8)
+    fake = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3), minval=-1.0)
+
+    def moment(images):
+        return Moment(jnp.int32(images), jax.random.key(2), jnp.int32(0))
+
+    def prior(step):
+        return jax.jit(lambda params: step.draw(params, moment(0), real)[0].prior)(generator)
+
+    def gradients(program, images):
+        return ravel_pytree(jax.jit(program)(discriminator, moment(images), real, fake))[0]
+
+    assert prior(new) > 0
+    np.testing.assert_allclose(prior(old), config.smoothness_floor * prior(new), rtol=1e-4)
+    for name in ("penalised_gradients", "image_gradients"):
+        late = gradients(getattr(new, name), 10**9)
+        largest = np.abs(late).max()
+        begun = gradients(getattr(old, name), 0)
+        np.testing.assert_allclose(begun, late, rtol=1e-4, atol=1e-5 * largest)
+        assert np.abs(gradients(getattr(new, name), 0) - late).max() > 0.01 * largest
 
 
 @pytest.mark.parametrize(("start_from", "halflife"), [("", 2.6), ("runs/other", 5000)])
