@@ -3,8 +3,8 @@
 A 1-nearest-neighbour accuracy says that families differ, not how. Here a shape is a vector, its
 surface's distances from the origin along fixed directions, which needs no correspondence; the
 *modes* of the truth are the principal components of such vectors (as in a statistical shape model:
-Cootes et al. 1995, "Active shape models"). A family can then be wrong in three ways, and each can
-be put right by itself to see what 1-NNA would be without it.
+Cootes et al. 1995, "Active shape models"). A family can then be wrong in three ways, which
+are put right one after the other to see what 1-NNA would be without them.
 
 Letters: N, M shapes; D directions; K modes.
 """
