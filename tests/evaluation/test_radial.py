@@ -78,14 +78,16 @@ def test_modes_are_those_that_shapes_were_made_of():
     assert len(principal_modes(shapes, explained=0.9).deviation) == 2
 
 
-def family(rng, num, *, spread=1.0, offset=0.0, wandering=0.0):
+def family(rng, num, *, spread=1.0, offset=0.0, wandering=0.0, tie=0.0):
     """Shapes of two modes among 50 directions, and what should not be there, at right angles."""
     modes = np.zeros((2, 50))
     modes[0, :25], modes[1, 25:] = 0.02, 0.01
     odd = np.sign(np.arange(50) % 2 - 0.5)
     quarter = np.sign(np.arange(50) % 25 - 11.5) * odd
     stray = offset * odd + wandering * rng.normal(size=(num, 1)) * quarter
-    return 1 + spread * rng.normal(size=(num, 2)) @ modes + stray
+    amounts = rng.normal(size=(num, 2))
+    amounts[:, 1] = tie * amounts[:, 0] + np.sqrt(1 - tie**2) * amounts[:, 1]
+    return 1 + spread * amounts @ modes + stray
 
 
 def test_every_fault_is_told_and_undone_by_its_own_correction():
@@ -95,6 +97,7 @@ def test_every_fault_is_told_and_undone_by_its_own_correction():
         "offset": {"offset": 0.03},
         "spread": {"spread": 0.2},
         "wandering": {"wandering": 0.03},
+        "ties": {"tie": 0.95},
     }
     families = {name: family(rng, 150, **fault) for name, fault in faults.items()}
     scores = compare_radii(families, family(rng, 150), family(rng, 2000))
@@ -105,15 +108,27 @@ def test_every_fault_is_told_and_undone_by_its_own_correction():
         assert found["radial_variety"] == pytest.approx(0.2 if name == "spread" else 1, rel=0.15)
         wandering = 3 if name == "wandering" else 0
         assert found["radial_wandering_percent"] == pytest.approx(wandering, abs=0.5)
+        free = 2 / (1 + 0.95**2) if name == "ties" else 2  # eigenvalues 1.95 and 0.05
+        assert found["radial_free_modes"] == pytest.approx(free, abs=0.1)
     accuracies = [
-        [found[f"radial_one_nna{part}"] for part in ("", "_mean", "_variety", "_modes")]
+        [found[f"radial_one_nna{part}"] for part in ("", "_mean", "_variety", "_modes", "_free")]
         for found in scores.values()
     ]
     right = 0.6
     assert max(accuracies[0]) < right
     assert accuracies[1][0] == 1 and max(accuracies[1][1:]) < right
     assert min(accuracies[2][:2]) > 0.65 and max(accuracies[2][2:]) < right
-    assert min(accuracies[3][:3]) > 0.8 and accuracies[3][3] < right
+    assert min(accuracies[3][:3]) > 0.8 and max(accuracies[3][3:]) < right
+    assert min(accuracies[4][:4]) > 0.65 and accuracies[4][4] < right
+
+
+def test_a_mode_that_stands_still_stays_so():
+    rng = np.random.default_rng(0)
+    flat = family(rng, 100)
+    flat[:, 25:] = flat[:, 25:].mean()
+    scores = compare_radii({"flat": flat}, family(rng, 100), family(rng, 2000))["flat"]
+    assert scores["radial_free_modes"] == pytest.approx(1, abs=0.05)
+    assert np.isfinite(list(scores.values())).all()
 
 
 def test_a_family_of_one_shape_has_no_accuracy():
