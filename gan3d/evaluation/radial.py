@@ -160,7 +160,8 @@ def compare_radii(
         percent of the mean true radius.
       radial_free_modes: how many of the true modes vary independently: participation ratio,
         (sum of l)^2 / sum of l^2, of the eigenvalues l of their correlation matrix. All of them at
-        best, less the chance that a sample of N shapes brings; 1 where one number moves them all.
+        best, less what a sample of N shapes ties by chance; 1 where one number moves them all, 0
+        where nothing does.
       radial_one_nna: 1-NNA of the radii, distances RMS; then as it would be with the right mean
         (radial_one_nna_mean), with the right standard deviation in each mode too
         (radial_one_nna_variety), with nothing outside of the modes (radial_one_nna_modes), and with
@@ -208,8 +209,8 @@ def _scores(radii, truth, within_truth, modes: Modes) -> dict[str, float]:
     if len(radii) < 2 or not np.ptp(radii, axis=0).any():
         return scores
     standard = within / np.maximum(deviation, np.finfo(np.float64).tiny)
-    ties, free = _untie(standard)
-    scores["radial_free_modes"] = float(ties.sum() ** 2 / (ties**2).sum())
+    eigenvalues, free = _decorrelate(standard)
+    scores["radial_free_modes"] = _participation_ratio(eigenvalues)
     put_right = lambda coordinates: (coordinates * modes.deviation) @ modes.directions  # noqa: E731
     corrected = {
         "": radii,
@@ -226,7 +227,12 @@ def _scores(radii, truth, within_truth, modes: Modes) -> dict[str, float]:
     return scores
 
 
-def _untie(standard: Float[np.ndarray, "N K"]) -> tuple[np.ndarray, np.ndarray]:
+def _participation_ratio(eigenvalues: Float[np.ndarray, " K"]) -> float:
+    """How many of equal size would be as uneven; 0 where nothing varies."""
+    return float(eigenvalues.sum() ** 2 / max((eigenvalues**2).sum(), np.finfo(np.float64).tiny))
+
+
+def _decorrelate(standard: Float[np.ndarray, "N K"]) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues of the correlation matrix, and coordinates without correlation.
 
     Of all rotations of the whitened coordinates these are nearest to what they were (ZCA: Bell &

@@ -131,6 +131,16 @@ def test_a_mode_that_stands_still_stays_so():
     assert np.isfinite(list(scores.values())).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_family_that_varies_outside_of_the_modes_alone_has_none_free():
+    true = np.zeros((4, 3))
+    true[:, 0] = [1.0, 1.1, 1.2, 1.3]
+    astray = np.array([[1.15, 0, 0.1], [1.15, 0, 0.2], [1.15, 0, 0.3], [1.15, 0, 0.4]])
+    scores = compare_radii({"astray": astray}, true, true)["astray"]
+    assert scores["radial_free_modes"] == scores["radial_variety"] == 0
+    assert scores["radial_wandering_percent"] > 1
+
+
 def test_a_family_of_one_shape_has_no_accuracy():
     rng = np.random.default_rng(0)
     one = compare_radii({"one": np.ones((3, 50))}, family(rng, 5), family(rng, 20))["one"]
