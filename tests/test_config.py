@@ -65,14 +65,6 @@ def test_json_whole_numbers_may_stand_for_floats():
             {"shape_latent_size": 64},
             "shape_latent_size must be less than latent_size, got 64 >= 64",
         ),
-        (
-            {"linear_levels": 5},
-            "linear_levels must be at most the 4 displacement maps of the pyramid, got 5",
-        ),
-        (
-            {"linear_levels": 1, "pyramid": False},
-            "linear_levels must be at most the 0 displacement maps of the pyramid, got 1",
-        ),
         ({"data": "folder:"}, "data must name a folder"),
         ({"view_prior": "normal"}, "view_prior must be one of uniform, gaussian, learned"),
         ({"heads_yaw_factor": 2.5}, "heads_yaw_factor * yaw_degrees must be at most 180, got 2.5 "),

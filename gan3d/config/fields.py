@@ -151,13 +151,6 @@ class Config:
     pyramid: bool = _field(
         True, "shape as a sum of displacement maps; off = the finest map alone, at full gain"
     )
-    linear_levels: int = _field(
-        0,
-        "coarsest displacement maps that have a part that is linear in the style, as a morphable "
-        "model has; 2 = those of 4x4 and 8x8",
-        minimum=0,
-        maximum=8,
-    )
     mirror_shape: bool = _field(
         False, "left half of every shape the mirror image of the right one; paint is free"
     )
@@ -343,12 +336,6 @@ def validate(config: Config, num_devices: int = 1) -> None:
         raise ValueError(
             "shape_latent_size must be less than latent_size, "
             f"got {config.shape_latent_size} >= {config.latent_size}"
-        )
-    num_maps = (config.surface_size // 4).bit_length() if config.pyramid else 0
-    if config.linear_levels > num_maps:
-        raise ValueError(
-            f"linear_levels must be at most the {num_maps} displacement maps of the pyramid, "
-            f"got {config.linear_levels}"
         )
     if config.heads_yaw_factor * config.yaw_degrees > 180:
         raise ValueError(

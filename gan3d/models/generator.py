@@ -69,8 +69,6 @@ class Generator(nn.Module):
       pyramid_decay: gain of each level relative to the one below.
       padding: of the chart, see `layers.pad`.
       pyramid: False = only the finest displacement map, with the coarsest one's gain.
-      linear_levels: how many of the coarsest levels have a displacement map linear in w, too: a
-        morphable model's (Blanz & Vetter 1999), with w for its coefficients.
       noise: whether the levels have noise inputs; without `Randomness` they are silent.
       dtype: of the features; None = that of the parameters. Displacements and colours are added up
         in float32.
@@ -106,7 +104,6 @@ class Generator(nn.Module):
     noise: bool = False
     dtype: Any = None
     shape_latent_size: int = 0
-    linear_levels: int = 0
 
     @property
     def num_levels(self) -> int:
@@ -164,14 +161,10 @@ class Generator(nn.Module):
                     texture = upsample(texture, self.padding)
             x = self._layer(x, w, size, key(level, 1))
             if size <= self.surface_size and self._gain(level, size):
-                own, own_w = self._own(x, w)
                 head = StyledConv(
                     3, 1, demodulate=False, zero_init=True, dtype=painted, name=f"shape_{size}"
                 )
-                moved = head(own, own_w)
-                if level < self.linear_levels:
-                    moved = moved + LinearMap(size, name=f"linear_{size}")(own_w)
-                displacement = displacement + self._gain(level, size) * moved
+                displacement = displacement + self._gain(level, size) * head(*self._own(x, w))
             if size <= self.texture_size:
                 head = StyledConv(3, 1, demodulate=False, dtype=painted, name=f"texture_{size}")
                 texture = texture + head(x, w)
@@ -201,25 +194,6 @@ class Generator(nn.Module):
 
     def _channels(self, size):
         return channels(self.width, size)
-
-
-class LinearMap(nn.Module):
-    """A map that is a sum of learned maps, one for each entry of the style; 0 at the start.
-
-    Modulated features can only scale their channels with the style. Here every entry has a form of
-    its own, so that what varies independently in w can do so in the shape.
-
-    Attributes:
-      size: side of the map.
-    """
-
-    size: int
-
-    @nn.compact
-    def __call__(self, w: Float[Array, "W"]) -> Float[Array, "S S 3"]:
-        shape = (w.shape[0], self.size, self.size, 3)
-        basis = self.param("basis", nn.initializers.zeros, shape)
-        return jnp.tensordot(w * w.shape[0] ** -0.5, basis, 1)
 
 
 class Background(nn.Module):

@@ -83,7 +83,6 @@ def assemble(config: Config) -> Parts:
         displacement_gain=config.displacement_gain,
         pyramid_decay=config.pyramid_decay,
         pyramid=config.pyramid,
-        linear_levels=config.linear_levels,
         noise=config.noise,
         padding="octahedral" if config.chart == "octahedral" else "edge",
         dtype=dtype,

@@ -83,11 +83,6 @@ def _check_fits(config: Config, other: Config) -> None:
             raise TransferError(
                 f"start_from: {name} must be that of {config.start_from}, {there}, got {here}"
             )
-    if config.linear_levels < other.linear_levels:  # more of them start at zero
-        raise TransferError(
-            f"start_from: linear_levels must be at least that of {config.start_from}, "
-            f"{other.linear_levels}, got {config.linear_levels}"
-        )
 
 
 def first_state(parts: Parts) -> tuple[TrainState, str]:
@@ -126,8 +121,7 @@ def grown_generator(new: Any, old: Any) -> Any:
     """Parameters of a generator that computes what another one does, on as many or more texels.
 
     Args:
-      new: initial parameters; of levels that `old` lacks all but the heads' are kept. What is
-        linear in the style starts at zero.
+      new: initial parameters; of levels that `old` lacks all but the heads' are kept.
       old: parameters of a generator of the same widths; levels that `new` lacks are left out.
     """
     new, old = flat_parameters(new), flat_parameters(old)

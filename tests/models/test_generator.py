@@ -157,65 +157,6 @@ def test_shape_with_latents_of_its_own_mixes_styles_too(generator, z):
     assert np.abs(all_.texture - none.texture).max() > 0.01
 
 
-@pytest.fixture(scope="module")
-def morphable(generator):
-    """Two levels have linear maps, of the two latents that the shape alone has; w is z."""
-    return generator.clone(
-        texture_size=SURFACE, linear_levels=2, shape_latent_size=2, mapping_layers=0
-    )
-
-
-@pytest.fixture(scope="module")
-def morphable_params(morphable, z):
-    return jax.jit(morphable.init)(jax.random.key(1), z)["params"]
-
-
-@pytest.fixture(scope="module")
-def morph(morphable):
-    """Compiled (params, z, other z, crossover) -> displacement."""
-
-    def displacement(params, z, other, crossover):
-        random = Randomness(other, crossover, jax.random.key(0))
-        return morphable.apply({"params": params}, z, random).displacement
-
-    return jax.jit(displacement)
-
-
-def test_linear_maps_can_leave_zero(morph, morphable_params, z):
-    weights = jax.random.normal(jax.random.key(3), (SURFACE, SURFACE, 3))
-    loss = lambda params: (morph(params, z, z, 0) * weights).sum()  # noqa: E731
-    value, slope = jax.jit(jax.value_and_grad(loss))(morphable_params)
-    assert value == 0
-    assert "linear_16" not in slope
-    for size in (4, 8):
-        assert (np.asarray(slope[f"linear_{size}"]["basis"]) != 0).all()
-
-
-def test_linear_maps_are_sums_of_forms_weighted_by_the_style(morphable, morph, morphable_params, z):
-    forms = {size: jax.random.normal(jax.random.key(size), (2, size, size, 3)) for size in (4, 8)}
-    params = morphable_params | {f"linear_{size}": {"basis": form} for size, form in forms.items()}
-    for style in (np.array([1.0, 1.0]), np.array([1.4, -0.2])):
-        w = style / np.sqrt(np.mean(style**2))
-        latents = z.at[:2].set(style)
-        expected = 0.0
-        for level, (size, form) in enumerate(forms.items()):
-            total = (w[0] * form[0] + w[1] * form[1]) / np.sqrt(2)
-            while size < SURFACE:
-                total, size = upsample(total, "octahedral"), 2 * size
-            gain = morphable.displacement_gain * morphable.pyramid_decay**level
-            expected = expected + gain * total
-        np.testing.assert_allclose(morph(params, latents, latents, 0), expected, atol=1e-5)
-
-
-def test_linear_maps_take_the_style_of_their_level(morph, morphable_params, z):
-    """With mixing from the second level on, the coarsest form is the first latent's."""
-    basis = jax.random.normal(jax.random.key(4), (2, 4, 4, 3))
-    params = morphable_params | {"linear_4": {"basis": basis}}
-    none, from_second, all_ = (morph(params, z, jnp.roll(z, 1), at) for at in (9, 1, 0))
-    np.testing.assert_array_equal(from_second, none)
-    assert np.abs(all_ - none).max() > 0.01
-
-
 def test_colours_stay_within_range(paint, trained, z):
     maps = paint(jax.tree.map(lambda x: 3 * x, trained), 10 * z)
     for colours in (maps.texture, maps.background):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from saved_run import TINY, save_run
 from gan3d.models import judge_in_groups
 from gan3d.models.layers import downsample, upsample
 from gan3d.training import transfer
-from gan3d.training.assemble import Parts, assemble, init_state, latent_size
+from gan3d.training.assemble import Parts, assemble, init_state
 from gan3d.training.directory import replace_arrays
 from gan3d.training.run import flat_parameters, load_run
 from gan3d.training.step import Moment, step_programs
@@ -208,20 +207,6 @@ def test_a_generator_that_does_not_fit_is_refused(run, tmp_path, changes, messag
         with pytest.raises(TransferError) as error:
             refuse()
         assert str(error.value).startswith(message.format(run=run))
-
-
-def test_forms_that_are_linear_in_the_style_can_be_added_but_not_dropped(run, tmp_path):
-    more = assemble(dataclasses.replace(TINY, linear_levels=2, start_from=str(run)))
-    state, _ = first_state(more)
-    opened = load_run(run)
-    z = jax.random.normal(jax.random.key(0), (latent_size(more),))
-    added = jax.jit(more.generator.apply)({"params": state.generator_params}, z)
-    before = jax.jit(opened.parts.generator.apply)({"params": opened.ema_params}, z)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), added, before)
-    save_run(tmp_path / "linear", dataclasses.replace(TINY, linear_levels=2))
-    fewer = dataclasses.replace(TINY, linear_levels=1, start_from=str(tmp_path / "linear"))
-    with pytest.raises(TransferError, match=r"linear_levels must be at least that of .*, 2, got 1"):
-        check_start(fewer, tmp_path / "new")
 
 
 def test_without_the_pyramid_the_finest_map_must_be_the_same(tmp_path):
