@@ -35,6 +35,9 @@ os.environ.setdefault("NPROC", "16")
 QUICK = ["--xla_backend_optimization_level=0"]
 if xla_knows("xla_cpu_use_fusion_emitters"):
     QUICK.append("--xla_cpu_use_fusion_emitters=false")
+# In pieces, to be compiled by several threads, a program takes more time of the processor.
+if xla_knows("xla_cpu_parallel_codegen_split_count"):
+    QUICK.append("--xla_cpu_parallel_codegen_split_count=1")
 # XLA's check of its own passes: a tenth of the compilation.
 QUICK.append("--xla_disable_hlo_passes=hlo-verifier")
 os.environ.setdefault("XLA_FLAGS", " ".join(QUICK))
