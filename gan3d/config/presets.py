@@ -2,9 +2,8 @@
 
 | preset   | data             | size | for | images     | state                                   |
 |----------|------------------|------|-----|------------|-----------------------------------------|
-| demo     | procedural heads | 32   | CPU | 96,000     | 8 to 25 minutes on two cores; 5 seeds,  |
-|          |                  |      |     |            | and seed 0 on two devices, mean:        |
-|          |                  |      |     |            | IoU .966 / .965, MAD 10.7 / 5.9 degrees |
+| demo     | procedural heads | 32   | CPU | 96,000     | 8 to 25 minutes on two cores; 2 seeds:  |
+|          |                  |      |     |            | IoU .968 / .961, MAD 13.5 / 6.1 degrees |
 | heads32  | procedural heads | 32   | CPU | 384,000    | 70 minutes on two cores; seed 0:        |
 |          |                  |      |     |            | IoU .983 / .976, MAD 6.2 / 2.9 degrees, |
 |          |                  |      |     |            | 1-NNA .83                               |
