@@ -2,8 +2,8 @@
 
 | preset   | data             | size | for | images     | state                                   |
 |----------|------------------|------|-----|------------|-----------------------------------------|
-| demo     | procedural heads | 32   | CPU | 96,000     | 8 to 25 minutes on two cores; 2 seeds:  |
-|          |                  |      |     |            | IoU .968 / .961, MAD 13.5 / 6.1 degrees |
+| demo     | procedural heads | 32   | CPU | 96,000     | 9 minutes on two cores; seeds 0 and 2:  |
+|          |                  |      |     |            | IoU .968 / .961, MAD 13.4 / 6.1 degrees |
 | heads32  | procedural heads | 32   | CPU | 384,000    | 70 minutes on two cores; seed 0:        |
 |          |                  |      |     |            | IoU .983 / .976, MAD 6.2 / 2.9 degrees, |
 |          |                  |      |     |            | 1-NNA .83                               |
@@ -27,10 +27,10 @@ hardware, in BUILD_NOTES.md.
 
 All but paper128 have the relativistic loss with R1 and R2 (R3GAN: Huang et al. 2024), with penalty
 weights that grow with the number of pixels as theirs do (that of ffhq128 is a guess between
-what two smaller sizes suggest). paper128 is nearer to the paper, whose
-generator and loss are StyleGAN's: eight mapping layers, noise, style mixing, non-saturating loss,
-R1 every sixteenth step (Karras et al. 2020). FFHQ has to be prepared once, see
-`experiments.prepare`. Widths, mesh sizes and schedules are our choice.
+what two smaller sizes suggest). paper128 is nearer to the paper, whose generator and loss are
+StyleGAN's: eight mapping layers, noise, style mixing, non-saturating loss, R1 every sixteenth step
+(Karras et al. 2020). FFHQ has to be prepared once, see `experiments.prepare`. Widths, mesh sizes
+and schedules are our choice.
 """
 
 from __future__ import annotations
