@@ -108,8 +108,18 @@ def steps_on(num_devices, parts, state, batches, make_programs=parallel_programs
         state, history = replicate(state, devices), []
         for images in batches:
             state, metrics = step(state, shard_batch(images, num_devices), jax.random.key(1), True)
+            assert_copies_agree(state, devices)
             history.append(jax.tree.map(np.asarray, (split_all(state), metrics)))
     return history
+
+
+def assert_copies_agree(state, devices):
+    """Bit for bit: a state that is the same on all devices must not drift apart on them."""
+    for path, leaf in jax.tree.leaves_with_path(state):
+        first, *others = (np.asarray(shard.data) for shard in leaf.addressable_shards)
+        assert len(others) == len(devices) - 1
+        for other in others:
+            np.testing.assert_array_equal(other, first, err_msg=jax.tree_util.keystr(path))
 
 
 @pytest.fixture(scope="module")
