@@ -11,7 +11,7 @@ from gan3d.config import Config
 # Of a training's length: the priors and the average follow the clock of images seen, so a shorter
 # training needs shorter schedules to be the same training in small.
 SCHEDULE = {
-    "smoothness_hold_images": 1 / 2,
+    "smoothness_hold_images": 1 / 4,
     "smoothness_halflife_images": 1 / 16,
     "ema_halflife_images": 1 / 20,
     "blur_images": 1 / 6,

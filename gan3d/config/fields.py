@@ -242,7 +242,7 @@ class Config:
         0.0, "weight of the hinge on faces that turn inwards, which stays; 0 = off", minimum=0
     )
     smoothness_hold_images: int = _field(
-        48000,
+        24000,
         "images seen until the Laplacian, crease and tangential weights begin to fall",
         minimum=0,
         maximum=_COUNT,
@@ -255,7 +255,7 @@ class Config:
     )
 
     generator_learning_rate: float = _field(2e-3, "Adam step of the generator", minimum=0)
-    discriminator_learning_rate: float = _field(2e-3, "Adam step of the discriminator", minimum=0)
+    discriminator_learning_rate: float = _field(4e-3, "Adam step of the discriminator", minimum=0)
     learning_rate_floor: float = _field(
         1.0,
         "part of both steps that is left in the end; 1 = they never fall",

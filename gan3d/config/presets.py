@@ -52,9 +52,13 @@ _HEADS: dict[str, Any] = dict(
     fold_weight=100.0,
 )
 
+# What the demo had when the others were trained; what it has now was not tried with them.
+_FORMER: dict[str, Any] = dict(discriminator_learning_rate=2e-3, smoothness_hold_images=48_000)
+
 _HEADS32 = dataclasses.replace(
     _DEMO,
     **_HEADS,
+    **_FORMER,
     preset="heads32",
     images=384_000,
     discriminator_width=64,
@@ -69,6 +73,7 @@ _HEADS32 = dataclasses.replace(
 # What the presets for a GPU share.
 _GPU = dataclasses.replace(
     _DEMO,
+    **_FORMER,
     resolution=64,
     batch=32,
     surface_size=64,
