@@ -2,7 +2,7 @@
 
 | preset   | data             | size | for | images     | state                                   |
 |----------|------------------|------|-----|------------|-----------------------------------------|
-| demo     | procedural heads | 32   | CPU | 96,000     | 9 minutes on two cores; seeds 0 to 2:   |
+| demo     | procedural heads | 32   | CPU | 96,000     | 9 to 17 minutes on two cores; 3 seeds:  |
 |          |                  |      |     |            | IoU .968 / .969, MAD 8.8 / 4.9 degrees  |
 | heads32  | procedural heads | 32   | CPU | 384,000    | 70 minutes on two cores; seed 0:        |
 |          |                  |      |     |            | IoU .983 / .976, MAD 6.2 / 2.9 degrees, |
